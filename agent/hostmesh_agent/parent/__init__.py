@@ -1,0 +1,1 @@
+"""`run --all` without systemd: starts and keeps the other processes. Standard library only."""

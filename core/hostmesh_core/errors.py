@@ -1,0 +1,20 @@
+"""Error families shared by both programs. An edge raises one family; a bug stays a RuntimeError.
+
+Every message starts with "cannot", names the thing and says what happens next or what to do.
+"""
+
+
+class HostmeshError(Exception):
+    """Anything an operator may be shown: its text is a whole sentence without a traceback."""
+
+
+class BadInput(HostmeshError):
+    """What a person wrote cannot be used: exit status 2, nothing was changed."""
+
+
+class Refused(HostmeshError):
+    """The other side understood and said no: asking again changes nothing."""
+
+
+class Unreachable(HostmeshError):
+    """A dependency did not answer: the caller retries with backoff."""

@@ -1,0 +1,74 @@
+"""Every name that Hostmesh invents or takes over from Istio, in one place.
+
+Dashboards, EnvoyFilters and metrics depend on them: renaming one breaks somebody's alert.
+"""
+
+from hostmesh_core.ids import Identity
+
+VIRTUAL_OUTBOUND = "virtualOutbound"
+VIRTUAL_INBOUND = "virtualInbound"
+BLACK_HOLE_CLUSTER = "BlackHoleCluster"
+PASSTHROUGH_CLUSTER = "PassthroughCluster"
+IDENTITY_FILTER_STATE = "hostmesh.identity"
+UNDELIVERED_HEADER = "x-hostmesh-undelivered"
+CONTROL_PLANE_LABEL = "control-plane"
+
+
+def mesh_host(service: str, namespace: str, mesh_domain: str) -> str:
+    """Give a mesh service's fully qualified host name."""
+    return f"{service}.{namespace}.{mesh_domain}"
+
+
+def control_plane_host(trust_domain: str) -> str:
+    """Give the DNS name in every control plane's certificate, whatever address is dialled."""
+    return f"{CONTROL_PLANE_LABEL}.{trust_domain}"
+
+
+def outbound_cluster(host: str, port: int, subset: str = "") -> str:
+    """Name the cluster of a service's port as seen by clients; also its load assignment."""
+    return f"outbound|{port}|{subset}|{host}"
+
+
+def inbound_cluster(workload_port: int) -> str:
+    """Name the cluster that leads to the local app."""
+    return f"inbound|{workload_port}||"
+
+
+def inbound_route(workload_port: int) -> str:
+    """Name the inbound RouteConfiguration (and its virtual host) of an HTTP port."""
+    return f"inbound|http|{workload_port}"
+
+
+def outbound_http_listener(port: int) -> str:
+    """Name the listener that all HTTP services of one port share."""
+    return f"0.0.0.0_{port}"
+
+
+def outbound_tcp_listener(vip4: str, port: int) -> str:
+    """Name the listener of a TCP service's port on its virtual address."""
+    return f"{vip4}_{port}"
+
+
+def outbound_route(port: int) -> str:
+    """Name the RouteConfiguration of an outbound HTTP port."""
+    return str(port)
+
+
+def virtual_host(host: str, port: int) -> str:
+    """Name a service's virtual host inside a RouteConfiguration."""
+    return f"{host}:{port}"
+
+
+def sni(host: str, port: int, subset: str = "") -> str:
+    """Give the default SNI towards a meshed endpoint."""
+    return f"outbound_.{port}_.{subset}_.{host}"
+
+
+def certificate_secret(identity: Identity) -> str:
+    """Name the SDS secret that holds a workload's certificate and key."""
+    return f"default:{identity}"
+
+
+def root_secret(trust_domain: str) -> str:
+    """Name the SDS secret that holds a trust domain's roots."""
+    return f"ROOTCA:{trust_domain}"
