@@ -1,0 +1,1 @@
+"""Istio's kinds as documents: parse and validate."""
