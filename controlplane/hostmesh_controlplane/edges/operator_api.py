@@ -1,0 +1,142 @@
+"""The operator API's HTTP on a unix socket: who calls, JSON in and out, one audit line per write.
+
+What the calls mean is the app's; this edge hands each one over as a `Call` and turns the error
+families into status codes. The socket's permissions decide who may connect (DESIGN 12), and
+SO_PEERCRED says who did.
+"""
+
+import json
+import os
+import pwd
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiohttp import web
+
+from hostmesh_core.errors import BadInput, HostmeshError, Refused, Unreachable
+
+MAX_BODY_BYTES = 64 * 1024
+_UCRED = struct.Struct("3i")
+_STATUS: Sequence[tuple[type[HostmeshError], int]] = (
+    (BadInput, 400),
+    (Refused, 409),
+    (Unreachable, 503),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is at the other end of the socket, as the kernel says."""
+
+    uid: int
+    pid: int
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request: `path` and `query` hold texts, `body` the JSON object of a write."""
+
+    path: Mapping[str, str]
+    query: Mapping[str, str]
+    body: Mapping[str, object]
+    caller: Caller
+
+
+Handler = Callable[[Call], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One call of the API. `POST` writes and is audited, `GET` reads."""
+
+    method: str
+    path: str
+    handler: Handler
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """One line of the audit log. `outcome` is `done` or the error's sentence."""
+
+    caller: Caller
+    call: str
+    body: Mapping[str, object] = field(default_factory=dict)
+    outcome: str = "done"
+
+
+Audit = Callable[[Audited], None]
+
+
+def _caller(request: web.Request) -> Caller:
+    peer = request.transport.get_extra_info("socket") if request.transport else None
+    if peer is None:
+        raise BadInput("cannot tell who calls: the connection is gone")
+    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    pid, uid, _ = _UCRED.unpack(credentials)
+    try:
+        user = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        user = str(uid)
+    return Caller(uid=uid, pid=pid, user=user)
+
+
+async def _body(request: web.Request) -> dict[str, object]:
+    raw = await request.read()
+    if not raw:
+        return {}
+    try:
+        body = json.loads(raw)
+    except ValueError as error:
+        raise BadInput(f"cannot read the request's body as JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise BadInput("cannot use the request's body: expected a JSON object")
+    return body
+
+
+def _endpoint(route: Route, audit: Audit) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(request: web.Request) -> web.Response:
+        caller = _caller(request)
+        body: dict[str, object] = {}
+        outcome, status = "done", 200
+        try:
+            body = await _body(request)
+            call = Call(dict(request.match_info), dict(request.query), body, caller)
+            result = await route.handler(call)
+        except HostmeshError as error:
+            outcome = str(error)
+            status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
+            result = {"error": outcome}
+        if route.method != "GET":
+            audit(Audited(caller, f"{route.method} {request.path}", body, outcome))
+        return web.json_response(result, status=status)
+
+    return answer
+
+
+@asynccontextmanager
+async def serve(path: str, routes: Sequence[Route], *, audit: Audit) -> AsyncIterator[None]:
+    """Serve `routes` on the unix socket `path` (0660, set before it listens) until left.
+
+    The folder exists with its group already (2750), so that the socket inherits the group.
+    """
+    application = web.Application(client_max_size=MAX_BODY_BYTES)
+    for route in routes:
+        application.router.add_route(route.method, route.path, _endpoint(route, audit))
+    runner = web.AppRunner(application, access_log=None, handle_signals=False)
+    await runner.setup()
+    Path(path).unlink(missing_ok=True)
+    before = os.umask(0o117)
+    try:
+        await web.UnixSite(runner, path).start()
+    finally:
+        os.umask(before)
+    try:
+        yield
+    finally:
+        await runner.cleanup()
+        Path(path).unlink(missing_ok=True)

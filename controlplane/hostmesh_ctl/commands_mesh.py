@@ -1,0 +1,177 @@
+"""The verbs about services, endpoints, sources and proxies."""
+
+import click
+
+from hostmesh_ctl import output
+from hostmesh_ctl.context import Context, output_option, pass_context
+from hostmesh_ctl.output import Row, columns, field, rows_of
+
+
+def _fraction(row: Row) -> str:
+    return f"{row.get('meshed', 0)} of {row.get('endpoints', 0)}"
+
+
+@click.command("services")
+@output_option
+@pass_context
+def services(ctx: Context) -> None:
+    """List the services: ports, virtual addresses, state, how many endpoints are in the mesh."""
+    answer = ctx.api.get("services")
+    of = [
+        ("SERVICE", field("host")),
+        *columns("ports", "vip4", "state", "inbound"),
+        ("MESHED", _fraction),
+        *columns("sources"),
+    ]
+
+    def table() -> str:
+        rows = rows_of(answer)
+        text = output.render(rows, of, empty="no service is known yet; look at: hostmesh sources")
+        notes = [f"{row['host']}: {note}" for row in rows for note in _texts(row, "notes")]
+        return "\n".join([text, *notes])
+
+    ctx.show(answer, table)
+
+
+def _texts(row: Row, name: str) -> list[str]:
+    value = row.get(name)
+    return [str(item) for item in value] if isinstance(value, list) else []
+
+
+ENDPOINT_COLUMNS = [
+    *columns("endpoint", "port", "health"),
+    ("SOURCE", field("source")),
+    ("MESHED", field("meshed_text")),
+    *columns("identity", "weight", "why"),
+]
+
+
+@click.command("endpoints")
+@click.argument("service")
+@output_option
+@pass_context
+def endpoints(ctx: Context, service: str) -> None:
+    """Show a service's endpoints: who lists each, its health and why, meshed or not and why.
+
+    SERVICE is a host name, or a short name where only one service has it.
+    """
+    answer = ctx.api.get("endpoints", service)
+    empty = f"{service} has no endpoint; look at: hostmesh sources"
+    ctx.show(answer, lambda: output.render(rows_of(answer), ENDPOINT_COLUMNS, empty=empty))
+
+
+@click.command("proxy-status")
+@click.argument("host", required=False)
+@output_option
+@pass_context
+def proxy_status(ctx: Context, host: str | None) -> None:
+    """Show per proxy and xDS type what was sent, stored, applied and rejected."""
+    answer = ctx.api.get("proxy-status", **({"host": host} if host else {}))
+    of = [*columns("host", "name", "type", "sent", "stored", "applied", "rejected", "age", "state")]
+
+    def table() -> str:
+        rows = rows_of(answer)
+        text = output.render(rows, of, empty="no proxy is connected; look at: hostmesh hosts")
+        notes = [f"{row['name']} {row['type']}: {row['detail']}" for row in rows if row["detail"]]
+        return "\n".join([text, *notes])
+
+    ctx.show(answer, table)
+
+
+@click.command("sources")
+@output_option
+@pass_context
+def sources(ctx: Context) -> None:
+    """Show every catalog: healthy, stale since when, or holding endpoints and why."""
+    answer = ctx.api.get("sources")
+    of = columns("name", "kind", "status", "services", "endpoints", "held", "detail")
+    empty = "no source is configured; add `sources:` to controlplane.yaml"
+    ctx.show(answer, lambda: output.render(rows_of(answer), of, empty=empty))
+
+
+@click.group("source")
+def source() -> None:
+    """Act on one catalog."""
+
+
+@source.command("accept")
+@click.argument("name")
+@output_option
+@pass_context
+def source_accept(ctx: Context, name: str) -> None:
+    """Release what is held of source NAME: what it lists now is the truth."""
+    answer = ctx.api.post("sources", name, "accept")
+    ctx.show(answer, lambda: _sentence(answer))
+
+
+def _sentence(answer: object) -> str:
+    return str(answer.get("done", "done")) if isinstance(answer, dict) else str(answer)
+
+
+@click.group("service")
+def service() -> None:
+    """Look at and change how far one service is in the mesh."""
+
+
+@service.command("show")
+@click.argument("name")
+@output_option
+@pass_context
+def service_show(ctx: Context, name: str) -> None:
+    """Show one service whole: state, ports, who may answer for it, endpoints, conflicts."""
+    answer = ctx.api.get("services", name)
+    ctx.show(answer, lambda: _service_text(answer))
+
+
+def _service_text(answer: object) -> str:
+    if not isinstance(answer, dict):
+        return str(answer)
+    head = [
+        f"{key.replace('_', ' '):<11}{field(key)(answer)}"
+        for key in ("host", "state", "inbound", "ports", "vip4", "vip6", "aliases", "identities")
+    ]
+    rows = rows_of(answer.get("endpoint_rows"))
+    table = output.render(rows, ENDPOINT_COLUMNS, empty="no endpoint")
+    notes = [f"conflict   {text}" for text in _texts(answer, "conflicts")]
+    return "\n".join([*head, *notes, "", table, "", f"next       {answer.get('next', '')}"])
+
+
+@service.command("require-mesh")
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Withhold healthy endpoints without an agent too.")
+@output_option
+@pass_context
+def require_mesh(ctx: Context, name: str, *, force: bool) -> None:
+    """Take NAME to state mesh: only endpoints with a live registration are reached."""
+    answer = ctx.api.post("services", name, "require-mesh", body={"force": force})
+    ctx.show(answer, lambda: _sentence(answer))
+
+
+@service.command("allow-unmeshed")
+@click.argument("name")
+@output_option
+@pass_context
+def allow_unmeshed(ctx: Context, name: str) -> None:
+    """Take NAME back to state mixed: endpoints without an agent are reached in plaintext."""
+    answer = ctx.api.post("services", name, "allow-unmeshed")
+    ctx.show(answer, lambda: _sentence(answer))
+
+
+@click.command("demo")
+@click.option("--keep", is_flag=True, envvar="KEEP", help="Leave the hosts running at the end.")
+def demo(*, keep: bool) -> None:
+    """Build four hosts out of network namespaces and show the mesh on them (root)."""
+    from hostmesh_ctl.demo import story  # a large import that only this command needs
+
+    raise SystemExit(story.main(keep=keep))
+
+
+COMMANDS: tuple[click.Command, ...] = (
+    services,
+    endpoints,
+    proxy_status,
+    sources,
+    source,
+    service,
+    demo,
+)
