@@ -111,15 +111,17 @@ class Welcome(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., features: _Optional[_Iterable[str]] = ..., last_seen: _Optional[int] = ..., lease_seconds: _Optional[float] = ..., renew_seconds: _Optional[float] = ..., peer_address: _Optional[str] = ..., stream_id: _Optional[str] = ..., grant_json: _Optional[bytes] = ..., trust_domain: _Optional[str] = ...) -> None: ...
 
 class Register(_message.Message):
-    __slots__ = ("services", "generation")
+    __slots__ = ("services", "generation", "outbound")
     SERVICES_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
+    OUTBOUND_FIELD_NUMBER: _ClassVar[int]
     services: _containers.RepeatedCompositeFieldContainer[ServiceRegistration]
     generation: int
-    def __init__(self, services: _Optional[_Iterable[_Union[ServiceRegistration, _Mapping]]] = ..., generation: _Optional[int] = ...) -> None: ...
+    outbound: _containers.RepeatedCompositeFieldContainer[OutboundIdentity]
+    def __init__(self, services: _Optional[_Iterable[_Union[ServiceRegistration, _Mapping]]] = ..., generation: _Optional[int] = ..., outbound: _Optional[_Iterable[_Union[OutboundIdentity, _Mapping]]] = ...) -> None: ...
 
 class ServiceRegistration(_message.Message):
-    __slots__ = ("service", "namespace", "service_account", "port", "endpoint_port", "workload_port", "protocol", "server_first", "addresses", "labels", "weight", "inbound_mode", "listen", "health", "region", "zone", "network")
+    __slots__ = ("service", "namespace", "service_account", "port", "endpoint_port", "workload_port", "protocol", "server_first", "addresses", "labels", "weight", "inbound_mode", "listen", "health", "region", "zone", "network", "declared_only")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -144,6 +146,7 @@ class ServiceRegistration(_message.Message):
     REGION_FIELD_NUMBER: _ClassVar[int]
     ZONE_FIELD_NUMBER: _ClassVar[int]
     NETWORK_FIELD_NUMBER: _ClassVar[int]
+    DECLARED_ONLY_FIELD_NUMBER: _ClassVar[int]
     service: str
     namespace: str
     service_account: str
@@ -161,7 +164,18 @@ class ServiceRegistration(_message.Message):
     region: str
     zone: str
     network: str
-    def __init__(self, service: _Optional[str] = ..., namespace: _Optional[str] = ..., service_account: _Optional[str] = ..., port: _Optional[int] = ..., endpoint_port: _Optional[int] = ..., workload_port: _Optional[int] = ..., protocol: _Optional[str] = ..., server_first: _Optional[bool] = ..., addresses: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., weight: _Optional[int] = ..., inbound_mode: _Optional[str] = ..., listen: _Optional[str] = ..., health: _Optional[_Union[Status, str]] = ..., region: _Optional[str] = ..., zone: _Optional[str] = ..., network: _Optional[str] = ...) -> None: ...
+    declared_only: bool
+    def __init__(self, service: _Optional[str] = ..., namespace: _Optional[str] = ..., service_account: _Optional[str] = ..., port: _Optional[int] = ..., endpoint_port: _Optional[int] = ..., workload_port: _Optional[int] = ..., protocol: _Optional[str] = ..., server_first: _Optional[bool] = ..., addresses: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., weight: _Optional[int] = ..., inbound_mode: _Optional[str] = ..., listen: _Optional[str] = ..., health: _Optional[_Union[Status, str]] = ..., region: _Optional[str] = ..., zone: _Optional[str] = ..., network: _Optional[str] = ..., declared_only: _Optional[bool] = ...) -> None: ...
+
+class OutboundIdentity(_message.Message):
+    __slots__ = ("capture_port", "namespace", "service_account")
+    CAPTURE_PORT_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    capture_port: int
+    namespace: str
+    service_account: str
+    def __init__(self, capture_port: _Optional[int] = ..., namespace: _Optional[str] = ..., service_account: _Optional[str] = ...) -> None: ...
 
 class Verdict(_message.Message):
     __slots__ = ("generation", "services")

@@ -84,4 +84,4 @@ def test_another_user_is_not_answered_even_where_the_file_lets_him() -> None:
             return str(outcome.stdout)
 
     with folder:
-        assert "only root and the agent's own user" in asyncio.run(run())
+        assert "cannot answer this user" in asyncio.run(run())
