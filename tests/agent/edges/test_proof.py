@@ -1,0 +1,125 @@
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from hostmesh_agent.edges import proof
+from hostmesh_core import names
+from hostmesh_core.ids import SpiffeId
+from hostmesh_testing import certificates
+
+WEB = SpiffeId.parse("spiffe://mesh.internal/ns/default/sa/web")
+OTHER = SpiffeId.parse("spiffe://mesh.internal/ns/default/sa/other")
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+AUTHORITY = certificates.authority()
+
+
+def _files(folder: Path, spiffe_id: SpiffeId) -> proof.CertificateFiles:
+    leaf = AUTHORITY.leaf(uris=(str(spiffe_id),))
+    for name, content in [
+        ("chain", leaf.chain_pem),
+        ("key", leaf.key_pem),
+        ("roots", AUTHORITY.root_pem),
+    ]:
+        (folder / name).write_bytes(content)
+    return proof.CertificateFiles(*(str(folder / name) for name in ("chain", "key", "roots")))
+
+
+async def _http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, more: str) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(f"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n{more}\r\n".encode())
+    await writer.drain()
+
+
+async def _app(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await _http(reader, writer, "")
+
+
+async def _no_app(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await _http(reader, writer, f"{names.UNDELIVERED_HEADER}: 1\r\n")
+
+
+async def _waits(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    del writer
+    await reader.read()
+
+
+async def _closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    del reader
+    writer.close()
+
+
+async def _prove(folder: Path, serve: Serve, *, is_http: bool, expected: SpiffeId) -> str:
+    files = _files(folder, WEB)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.chain, files.key)
+    context.load_verify_locations(files.roots)
+    context.verify_mode = ssl.CERT_REQUIRED
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await serve(reader, writer)
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    target = proof.Target("127.0.0.1", port, is_http, "/", "web.default.mesh.internal", expected)
+    try:
+        return (await proof.prove(target, files, within=3))[0]
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize(
+    ("serve", "is_http", "answer"),
+    [
+        pytest.param(_app, True, "200 OK", id="an HTTP app answers"),
+        pytest.param(_waits, False, "connected", id="a TCP app waits for its client"),
+    ],
+)
+def test_proven(tmp_path: Path, serve: Serve, is_http: bool, answer: str) -> None:  # noqa: FBT001
+    assert asyncio.run(_prove(tmp_path, serve, is_http=is_http, expected=WEB)) == answer
+
+
+@pytest.mark.parametrize(
+    ("serve", "is_http", "expected", "said"),
+    [
+        pytest.param(_no_app, True, WEB, "nothing listens behind", id="Envoy without its HTTP app"),
+        pytest.param(_closes, False, WEB, "nothing listens behind", id="Envoy without its TCP app"),
+        pytest.param(_app, True, OTHER, "answered instead of", id="another identity answers"),
+    ],
+)
+def test_not_proven(
+    tmp_path: Path,
+    serve: Serve,
+    is_http: bool,  # noqa: FBT001
+    expected: SpiffeId,
+    said: str,
+) -> None:
+    with pytest.raises(proof.NotProven, match=said):
+        asyncio.run(_prove(tmp_path, serve, is_http=is_http, expected=expected))
+
+
+def test_a_plain_app_is_not_envoy(tmp_path: Path) -> None:
+    files = _files(tmp_path, WEB)
+
+    async def run() -> None:
+        async def plain(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            writer.close()
+
+        server = await asyncio.start_server(plain, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        target = proof.Target("127.0.0.1", port, True, "/", "web", WEB)  # noqa: FBT003
+        try:
+            await proof.prove(target, files, within=3)
+        finally:
+            server.close()
+
+    with pytest.raises(proof.NotProven, match="did not pass through Envoy"):
+        asyncio.run(run())
