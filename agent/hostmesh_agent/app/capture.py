@@ -1,0 +1,156 @@
+"""Capture as the rest of the agent sees it: say what is wanted, wait until the kernel has it.
+
+The agent has no right over the kernel. It writes state.json and names.json; the redirector (root)
+acts on them within capture.json and answers in report.json.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from hostmesh_agent.config import AgentConfig
+from hostmesh_agent.edges import redirect_files as files
+from hostmesh_agent.logic import redirect
+from hostmesh_agent.logic.redirect import Users
+from hostmesh_core.host_layout import HostLayout
+from hostmesh_core.ids import DEFAULT_TRUST_DOMAIN
+from hostmesh_core.redirect_files import (
+    EnvoyProcess,
+    NameTable,
+    Outcome,
+    RedirectState,
+    Report,
+    Wanted,
+)
+
+POLL_SECONDS = 0.1
+"""How often the redirector's report is looked at."""
+
+
+def compile_capture(
+    config: AgentConfig,
+    layout: HostLayout,
+    users: Users,
+    *,
+    mesh_domain: str = DEFAULT_TRUST_DOMAIN,
+) -> None:
+    """Write capture.json from agent.yaml; run as root, before start and on reload.
+
+    Raises BadInput for what cannot hold, CannotWrite where the folder is not there.
+    """
+    plan = redirect.plan(config, users, mesh_domain=mesh_domain)
+    files.write(layout.capture_file, plan.encode())
+
+
+class CaptureService:
+    """The agent's one hand on capture. Nothing is written before the first `set_…`.
+
+    A new agent starts from what the last one asked for: its restart must not lift the rules of an
+    Envoy that lives.
+    """
+
+    def __init__(
+        self, layout: HostLayout, on_report: Callable[[Report], None] = lambda _: None
+    ) -> None:
+        self._layout = layout
+        self._on_report = on_report
+        self._state = files.read_state(layout.redirect_state_file) or RedirectState()
+        self._names: Mapping[str, tuple[str, str]] | None = None
+        self._sequence = files.last_sequences(layout.redirect_state_file, layout.names_file)
+        self._written = self._state
+        self._names_sequence = 0
+        self._report: Report | None = None
+
+    @property
+    def report(self) -> Report | None:
+        """The redirector's last report, or None while it has not said anything."""
+        return self._report
+
+    def set_envoy(self, envoy: EnvoyProcess | None) -> None:
+        """Name the Envoy that serves, or None when there is none. Raises CannotWrite."""
+        self._put(wanted=self._state.wanted, envoy=envoy, endpoints=self._state.endpoints)
+
+    def set_wanted(self, wanted: Wanted) -> None:
+        """Ask for capture, for its release before Envoy goes, or for its end.
+
+        Raises CannotWrite.
+        """
+        self._put(wanted=wanted, envoy=self._state.envoy, endpoints=self._state.endpoints)
+
+    def set_addresses(self, endpoints: frozenset[tuple[str, int]]) -> None:
+        """Name the (address, port) of registered endpoints. Raises CannotWrite."""
+        self._put(wanted=self._state.wanted, envoy=self._state.envoy, endpoints=endpoints)
+
+    def set_names(self, names: Mapping[str, tuple[str, str]]) -> None:
+        """Name the mesh's names with their (IPv4, IPv6) virtual addresses. Raises CannotWrite."""
+        if self._names is not None and dict(names) == dict(self._names):
+            return
+        self._sequence += 1
+        table = NameTable(sequence=self._sequence, names=dict(names))
+        files.write(self._layout.names_file, table.encode())
+        self._names, self._names_sequence = table.names, self._sequence
+
+    def poll(self) -> None:
+        """Look at the report once; hands it on where it changed."""
+        report = files.read_report(self._layout.redirector_report_file)
+        if report is None or report == self._report:
+            return
+        self._report = report
+        self._on_report(report)
+
+    async def run(self) -> None:
+        """Look at the report for ever: one task of the agent's."""
+        while True:
+            self.poll()
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def wait_applied(self, timeout_seconds: float) -> bool:
+        """Wait until rules and names as last asked for are in and verified; False: not in time."""
+        return await self._wait(
+            lambda report: (
+                report.outcome is Outcome.APPLIED and report.names_sequence >= self._names_sequence
+            ),
+            timeout_seconds,
+        )
+
+    async def wait_removed(self, timeout_seconds: float) -> bool:
+        """Wait until no rule waits for this Envoy any more; False if not in time.
+
+        Rules of a closed direction stay unless the host leaves: they answer with RST, for that is
+        what closed means.
+        """
+        return await self._wait(
+            lambda report: report.outcome in (Outcome.REMOVED, Outcome.WAITING), timeout_seconds
+        )
+
+    async def _wait(self, holds: Callable[[Report], bool], timeout_seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                while True:
+                    self.poll()
+                    report = self._report
+                    current = report and report.state_sequence >= self._written.sequence
+                    if report is not None and current and holds(report):
+                        return True
+                    await asyncio.sleep(POLL_SECONDS)
+        except TimeoutError:
+            return False
+
+    def _put(
+        self,
+        *,
+        wanted: Wanted,
+        envoy: EnvoyProcess | None,
+        endpoints: frozenset[tuple[str, int]],
+    ) -> None:
+        """Write state.json only where it differs: each write makes the redirector look."""
+        new = RedirectState(
+            sequence=self._written.sequence, wanted=wanted, envoy=envoy, endpoints=endpoints
+        )
+        if new == self._written and self._written.sequence:
+            return
+        self._sequence += 1
+        new = RedirectState(
+            sequence=self._sequence, wanted=wanted, envoy=envoy, endpoints=endpoints
+        )
+        files.write(self._layout.redirect_state_file, new.encode())
+        self._state = self._written = new

@@ -1,0 +1,71 @@
+"""The agent's side of the redirector's files: written whole by rename, read and checked."""
+
+import os
+from pathlib import Path
+
+from hostmesh_core.capture_plan import FILE_LIMIT
+from hostmesh_core.errors import BadInput, HostmeshError
+from hostmesh_core.redirect_files import NameTable, RedirectState, Report
+
+MODE = 0o644
+"""Everybody may read what is captured; the folders say who may write."""
+
+
+class CannotWrite(HostmeshError):
+    """A file for the redirector could not be written: capture stays as it was."""
+
+
+def write(path: str, data: bytes) -> None:
+    """Put `data` at `path` in one rename, mode 0644. Raises CannotWrite."""
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.new")
+    try:
+        with temporary.open("wb") as file:
+            os.fchmod(file.fileno(), MODE)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except OSError as error:
+        raise CannotWrite(f"cannot write {path}: {error.strerror}") from error
+
+
+def read_report(path: str) -> Report | None:
+    """Give the redirector's last report; None where there is none, or none that can be read."""
+    data = _bytes(path)
+    try:
+        return None if data is None else Report.decode(data, where=path)
+    except BadInput:
+        # Another version's file, about to be replaced: no word is the honest reading.
+        return None
+
+
+def last_sequences(state: str, names: str) -> int:
+    """Give the highest sequence that an earlier agent wrote, so that this one goes on above it."""
+    highest = 0
+    try:
+        if (data := _bytes(state)) is not None:
+            highest = RedirectState.decode(data, where=state).sequence
+        if (data := _bytes(names)) is not None:
+            highest = max(highest, NameTable.decode(data, where=names).sequence)
+    except BadInput:
+        # Written by nobody we know: the redirector refuses it too and takes the next write.
+        return highest
+    return highest
+
+
+def read_state(path: str) -> RedirectState | None:
+    """Give what an earlier agent asked for; None where there is none, or none that can be read."""
+    data = _bytes(path)
+    try:
+        return None if data is None else RedirectState.decode(data, where=path)
+    except BadInput:
+        return None
+
+
+def _bytes(path: str) -> bytes | None:
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(FILE_LIMIT + 1)
+    except OSError:
+        return None
