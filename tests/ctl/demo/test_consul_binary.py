@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from hostmesh_ctl.demo import consul_binary
+from hostmesh_ctl.demo import commands, consul_binary
 
 TARGETS = """\
 Debian|bookworm|main|http://mirror.test/debian/
@@ -79,7 +79,7 @@ def test_a_failed_mirror_is_not_the_end_and_is_not_named(
 
     def fail(mirror: str, target: Path, *, fresh: bool) -> Path:
         asked.append((mirror, fresh))
-        raise consul_binary.commands.CommandFailed(f"cannot go on: 404 at {mirror} for {target}")
+        raise commands.CommandFailed(f"cannot go on: 404 at {mirror} for {target}")
 
     monkeypatch.setattr(consul_binary, "configured_mirrors", lambda: ["http://own.test"])
     monkeypatch.setattr(consul_binary, "download", fail)
