@@ -97,7 +97,7 @@ async def _tcp(reader: asyncio.StreamReader, target: Target) -> str:
 
 
 async def prove(target: Target, files: CertificateFiles, *, within: float) -> tuple[str, float]:
-    """Send the proof, `within` seconds at most; give the answer and the seconds. Raises NotProven."""
+    """Send the proof, in at most `within` s; give the answer and the seconds. Raises NotProven."""
     began = time.monotonic()
     where = f"{target.address} port {target.port}"
     try:
