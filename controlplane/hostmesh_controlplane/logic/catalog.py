@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from hostmesh_core.ids import EndpointKey, SpiffeId
-from hostmesh_core.model import Health, Labels, Locality, Port
+from hostmesh_core.model import Health, Labels, Locality, Port, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,8 @@ class CatalogEndpoint:
     labels: Labels = ()
     locality: Locality = Locality()  # noqa: RUF009 (frozen value)
     datacenter: str = ""
+    held: bool = False
+    """Its source lists it no more, but may be telling less than the truth (`logic/holds`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,10 @@ class CatalogService:
     subject_alt_names: tuple[SpiffeId, ...] = ()
     require_mesh: bool = False
     endpoints: tuple[CatalogEndpoint, ...] = ()
+    stated_protocol: Protocol | None = None
+    """The protocol of ports that this catalog does not number (Consul meta `protocol`)."""
+    problems: tuple[str, ...] = ()
+    """Sentences: what this catalog says of the service and cannot be used."""
     origin: str = ""
     """Where it is written: `file:line` or `consul dc1`; for messages."""
 
@@ -63,7 +69,9 @@ class SourceStatus:
     detail: str = ""
     """A sentence: stale since, unreachable, token cannot read …"""
     synced: bool = False
-    """It has answered completely at least once since the start."""
+    """It has answered completely at least once since the start, or its stored view is loaded."""
+    held: int = 0
+    """How many endpoints are kept although the source lists them no more."""
 
 
 SourceEvent = SourceChanged | SourceStatus

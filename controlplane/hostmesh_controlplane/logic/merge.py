@@ -1,0 +1,395 @@
+"""The mesh from every catalog and registration (DESIGN 5): one function per input.
+
+Each takes the state and an input and gives a `Step`: the new state, the services that truly
+changed, and what the caller has to store or to allocate. An input costs what it touches: the
+service it names, and services that list a key which it takes or frees. A host name without a
+virtual address is not in the mesh yet: `Step.wanted` asks for one, `set_vip` brings it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from immutables import Map
+
+from hostmesh_controlplane.logic.catalog import CatalogService, SourceChanged, SourceStatus
+from hostmesh_controlplane.logic.service_ports import first_seen
+from hostmesh_controlplane.logic.service_state import KeptService, ServiceRecord, born
+from hostmesh_controlplane.logic.unite import (
+    Inputs,
+    Rules,
+    accepted_identities,
+    instance_keys,
+    unite,
+)
+from hostmesh_controlplane.logic.vips import VipRecord, WantedVip
+from hostmesh_core.ids import EndpointKey, Identity, SpiffeId
+from hostmesh_core.model import MeshChange, RegisteredInstance, Service, ServiceState
+
+Listings = tuple[tuple[str, CatalogService], ...]
+"""What each source lists of one service, by precedence."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Claim:
+    """One host's registration of one key for one service."""
+
+    service: str
+    host_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class MergeState:
+    """Everything that the mesh is made of. Persistent maps: a new state shares the rest."""
+
+    rules: Rules
+    inputs: Map[str, Inputs] = field(default_factory=Map)
+    """By host name."""
+    services: Map[str, Service] = field(default_factory=Map)
+    """The mesh: what the views are rendered from."""
+    instances: Map[str, tuple[RegisteredInstance, ...]] = field(default_factory=Map)
+    """By host id, in the order of the registration."""
+    claims: Map[EndpointKey, tuple[Claim, ...]] = field(default_factory=Map)
+    """Who registered a key, the first one first: its service owns the key."""
+    listed: Map[EndpointKey, frozenset[str]] = field(default_factory=Map)
+    """Which services' catalogs list a key: whom an owner's coming and going touches."""
+    standings: Map[str, SourceStatus] = field(default_factory=Map)
+    """By source; one that never spoke is absent."""
+
+    @property
+    def sources_certain(self) -> bool:
+        """Whether "no catalog lists it" can be believed: all healthy, synced, holding nothing."""
+        standings = [self.standings.get(name) for name, _ in self.rules.sources]
+        return all(s is not None and s.healthy and s.synced and not s.held for s in standings)
+
+    def record(self, host: str) -> ServiceRecord:
+        """Give the stored part of a service."""
+        return self.inputs.get(host, Inputs()).record
+
+    def accepted(self, host: str) -> tuple[SpiffeId, ...]:
+        """Give the SPIFFE ids that clients accept for a host name, known or not."""
+        return accepted_identities(host, self.inputs.get(host, Inputs()), self.rules)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one input came to."""
+
+    state: MergeState
+    changes: tuple[MeshChange, ...] = ()
+    records: tuple[tuple[str, ServiceRecord], ...] = ()
+    """Host names whose record changed: to be stored in Table.SERVICES."""
+    wanted: tuple[WantedVip, ...] = ()
+    """Host names that need a virtual address, or a port in the record that they have. Asked for
+    with every input that touches them until `set_vip` brings it."""
+
+
+def start(rules: Rules) -> MergeState:
+    """Give the empty mesh."""
+    return MergeState(rules)
+
+
+def source_changed(state: MergeState, event: SourceChanged) -> Step:
+    """Take in one service of one catalog."""
+    before = state.inputs.get(event.host, Inputs())
+    known = dict(before.listings)
+    if known.get(event.source) == event.service:
+        return Step(state)
+    known.pop(event.source, None)
+    if event.service is not None:
+        known[event.source] = event.service
+    listings = tuple(sorted(known.items(), key=lambda one: state.rules.rank(one[0])))
+    # A key of which nothing was heard yet since the start may still be listed by a source to come.
+    judged = None if state.sources_certain else _keys(before.listings)
+    record = _without_unlisted(before.record, _keys(listings), judged)
+    after = replace(before, listings=listings, record=record)
+    listed = _relisted(state.listed, event.host, before.listings, listings)
+    return _settled(state, replace(state, listed=listed), {event.host: after})
+
+
+def source_status(state: MergeState, event: SourceStatus) -> Step:
+    """Take in how a source is: decides only whether a newly registered service is born mesh."""
+    return Step(replace(state, standings=state.standings.set(event.source, event)))
+
+
+def register(state: MergeState, host_id: str, instances: Iterable[RegisteredInstance]) -> Step:
+    """Take in the complete registration of a host; none = it left in order.
+
+    What left in order is reached as its catalogs say again; what fell silent is not: `lease_ended`.
+    """
+    new = tuple(dict.fromkeys(instances))
+    old = state.instances.get(host_id, ())
+    if new == old:
+        return Step(state)
+    touched = _instances_changed(state, host_id, new)
+    for host in {instance.service for instance in new}:
+        mine = [instance for instance in new if instance.service == host]
+        inputs = touched.inputs.get(host, Inputs())
+        record = _registered_record(touched, inputs, mine)
+        touched = _with_inputs(touched, host, replace(inputs, record=record))
+    for host in {i.service for i in old} - {i.service for i in new}:
+        inputs = touched.inputs[host]
+        record = replace(inputs.record, kept=None)
+        touched = _with_inputs(touched, host, replace(inputs, record=record))
+    return _settled(state, touched, {}, hosts=_affected(state, old, new))
+
+
+def lease_ended(state: MergeState, host_id: str) -> Step:
+    """Take in a host's silence: each (service, key) of it is out, whatever catalogs say."""
+    old = state.instances.get(host_id, ())
+    touched = _instances_changed(state, host_id, ())
+    for instance in old:
+        inputs = touched.inputs[instance.service]
+        still = {key for other in inputs.instances for key in instance_keys(other)}
+        ended = (instance_keys(instance) & _keys(inputs.listings)) - still
+        record = replace(
+            inputs.record,
+            ended=tuple(sorted({*inputs.record.ended, *ended})),
+            kept=_kept(state, instance.service, inputs),
+        )
+        touched = _with_inputs(touched, instance.service, replace(inputs, record=record))
+    return _settled(state, touched, {}, hosts=_affected(state, old, ()))
+
+
+def set_record(state: MergeState, host: str, record: ServiceRecord) -> Step:
+    """Take in what was stored of a service, at start or by an operator's command."""
+    inputs = state.inputs.get(host, Inputs())
+    step = _settled(state, state, {host: replace(inputs, record=record)})
+    return replace(step, records=tuple(r for r in step.records if r != (host, record)))
+
+
+def set_vip(state: MergeState, host: str, vip: VipRecord) -> Step:
+    """Take in the virtual address that a host name was given."""
+    inputs = state.inputs.get(host, Inputs())
+    return _settled(state, state, {host: replace(inputs, vip=vip)})
+
+
+def set_accounts(state: MergeState, accounts: Mapping[str, tuple[Identity, ...]]) -> Step:
+    """Take in all accounts of exact grants, by host name (`identities.accounts_named`)."""
+    hosts = {*accounts, *(host for host, inputs in state.inputs.items() if inputs.accounts)}
+    changed = {
+        host: replace(state.inputs.get(host, Inputs()), accounts=accounts.get(host, ()))
+        for host in hosts
+    }
+    return _settled(state, state, changed)
+
+
+def set_refusing(state: MergeState, host: str, key: EndpointKey, *, refuses: bool) -> Step:
+    """Take in that an endpoint refuses connections, or answers again, by outlier votes or probes.
+
+    It matters while the endpoint is held: then it is out as long as another healthy one is left.
+    """
+    inputs = state.inputs.get(host, Inputs())
+    refusing = inputs.refusing | {key} if refuses else inputs.refusing - {key}
+    return _settled(state, state, {host: replace(inputs, refusing=refusing)})
+
+
+def contested(state: MergeState, host_id: str) -> dict[EndpointKey, str]:
+    """Give the keys of a host's registration that another service owns, with that service."""
+    claims = [(k, i.service) for i in state.instances.get(host_id, ()) for k in i.keys]
+    owners = ((key, service, _owner(state, key)) for key, service in claims)
+    return {key: owner for key, service, owner in owners if owner != service}
+
+
+def _keys(listings: Listings) -> frozenset[EndpointKey]:
+    return frozenset(e.key for _, listing in listings for e in listing.endpoints)
+
+
+def _without_unlisted(
+    record: ServiceRecord, listed: frozenset[EndpointKey], judged: frozenset[EndpointKey] | None
+) -> ServiceRecord:
+    """Forget ended keys that no catalog lists any more: of those in `judged`, None = of all."""
+    ended = (k for k in record.ended if k in listed or not (judged is None or k in judged))
+    return replace(record, ended=tuple(ended))
+
+
+def _as_demanded(rules: Rules, inputs: Inputs) -> Inputs:
+    """Raise the state where a static document demands mesh."""
+    static = (listing for source, listing in inputs.listings if rules.kind(source) == "static")
+    if not any(listing.require_mesh for listing in static):
+        return inputs
+    return replace(inputs, record=replace(inputs.record, state=ServiceState.MESH))
+
+
+def _registered_record(
+    state: MergeState, inputs: Inputs, mine: list[RegisteredInstance]
+) -> ServiceRecord:
+    record = inputs.record
+    if record.state is ServiceState.PLAIN:
+        level = born(
+            required=any(instance.require_mesh for instance in mine),
+            listed=bool(inputs.listings),
+            sources_certain=state.sources_certain,
+        )
+        record = replace(record, state=level)
+    live = {key for instance in mine for key in instance_keys(instance)}
+    ended = tuple(key for key in record.ended if key not in live)
+    return replace(record, ended=ended, kept=None)
+
+
+def _kept(state: MergeState, host: str, inputs: Inputs) -> KeptService | None:
+    """Give what to keep of a service that would be gone: its clients shall get 503, not a hole."""
+    service = state.services.get(host)
+    if inputs.listings or inputs.instances or service is None:
+        return None
+    return KeptService(service.namespace, service.ports)
+
+
+def _instances_changed(
+    state: MergeState, host_id: str, new: tuple[RegisteredInstance, ...]
+) -> MergeState:
+    """Replace a host's instances in the indexes and in the services' inputs."""
+    old = state.instances.get(host_id, ())
+    claims = _reclaimed(state.claims, host_id, old, new)
+    instances = state.instances.set(host_id, new)
+    if not new:
+        instances = instances.delete(host_id)
+    state = replace(state, instances=instances, claims=claims)
+    for host in {instance.service for instance in (*old, *new)}:
+        inputs = state.inputs.get(host, Inputs())
+        others = [i for i in inputs.instances if i.host_id != host_id]
+        mine = [i for i in new if i.service == host]
+        ordered = _by_arrival(claims, [*others, *mine])
+        state = _with_inputs(state, host, replace(inputs, instances=ordered))
+    return state
+
+
+def _by_arrival(
+    claims: Map[EndpointKey, tuple[Claim, ...]], instances: list[RegisteredInstance]
+) -> tuple[RegisteredInstance, ...]:
+    """Order instances by key and, of one key, by who came first: `unite` takes the last."""
+
+    def place(instance: RegisteredInstance) -> tuple[int, EndpointKey, int, str]:
+        claim = Claim(instance.service, instance.host_id)
+        arrivals = claims.get(instance.keys[0], ())
+        nth = arrivals.index(claim) if claim in arrivals else len(arrivals)
+        return instance.port.number, instance.keys[0], nth, instance.host_id
+
+    return tuple(sorted(instances, key=place))
+
+
+def _reclaimed(
+    claims: Map[EndpointKey, tuple[Claim, ...]],
+    host_id: str,
+    old: tuple[RegisteredInstance, ...],
+    new: tuple[RegisteredInstance, ...],
+) -> Map[EndpointKey, tuple[Claim, ...]]:
+    had = {(key, Claim(i.service, host_id)) for i in old for key in instance_keys(i)}
+    has = dict.fromkeys(
+        (key, Claim(i.service, host_id)) for i in new for key in sorted(instance_keys(i))
+    )
+    changed = claims.mutate()
+    for key, claim in had - has.keys():
+        left = tuple(one for one in changed[key] if one != claim)
+        if left:
+            changed[key] = left
+        else:
+            del changed[key]
+    for key, claim in has:
+        if (key, claim) not in had:
+            changed[key] = (*changed.get(key, ()), claim)
+    return changed.finish()
+
+
+def _relisted(
+    listed: Map[EndpointKey, frozenset[str]],
+    host: str,
+    before: Listings,
+    after: Listings,
+) -> Map[EndpointKey, frozenset[str]]:
+    had, has = _keys(before), _keys(after)
+    changed = listed.mutate()
+    for key in had - has:
+        left = changed[key] - {host}
+        if left:
+            changed[key] = left
+        else:
+            del changed[key]
+    for key in has - had:
+        changed[key] = changed.get(key, frozenset()) | {host}
+    return changed.finish()
+
+
+def _affected(
+    state: MergeState, old: tuple[RegisteredInstance, ...], new: tuple[RegisteredInstance, ...]
+) -> frozenset[str]:
+    """Give the services that a changed registration touches: its own, and whoever else lists or
+    registers one of its keys.
+    """
+    own = {instance.service for instance in (*old, *new)}
+    keys = {key for instance in (*old, *new) for key in instance_keys(instance)}
+    listing = {host for key in keys for host in state.listed.get(key, ())}
+    claiming = {claim.service for key in keys for claim in state.claims.get(key, ())}
+    return frozenset(own | listing | claiming)
+
+
+def _owner(state: MergeState, key: EndpointKey) -> str:
+    claims = state.claims.get(key, ())
+    return claims[0].service if claims else ""
+
+
+def _with_inputs(state: MergeState, host: str, inputs: Inputs) -> MergeState:
+    return replace(state, inputs=state.inputs.set(host, inputs))
+
+
+def _owned_by_others(state: MergeState, host: str, inputs: Inputs) -> Inputs:
+    registered = {key for instance in inputs.instances for key in instance.keys}
+    owners = ((k, _owner(state, k)) for k in sorted(_keys(inputs.listings) | registered))
+    return replace(inputs, owned=tuple((k, o) for k, o in owners if o and o != host))
+
+
+def _settled(
+    before: MergeState,
+    state: MergeState,
+    changed: Mapping[str, Inputs],
+    *,
+    hosts: frozenset[str] = frozenset(),
+) -> Step:
+    """Make the touched services anew and say what became of them."""
+    for host, inputs in changed.items():
+        state = _with_inputs(state, host, inputs)
+    changes: list[MeshChange] = []
+    records: list[tuple[str, ServiceRecord]] = []
+    wanted: list[WantedVip] = []
+    for host in sorted({*changed, *hosts}):
+        inputs = _owned_by_others(state, host, state.inputs.get(host, Inputs()))
+        inputs = _as_demanded(state.rules, _forget_refusals(inputs))
+        state = _kept_or_dropped(state, host, inputs)
+        if inputs.record != before.record(host):
+            records.append((host, inputs.record))
+        wanted += _wanted(host, inputs)
+        service = unite(host, inputs, state.rules) if inputs.vip else None
+        known = before.services.get(host)
+        if service != known:
+            changes.append(MeshChange(host, known, service))
+            state = replace(state, services=_with_service(state.services, host, service))
+    return Step(state, tuple(changes), tuple(records), tuple(wanted))
+
+
+def _with_service(
+    services: Map[str, Service], host: str, service: Service | None
+) -> Map[str, Service]:
+    return services.delete(host) if service is None else services.set(host, service)
+
+
+def _kept_or_dropped(state: MergeState, host: str, inputs: Inputs) -> MergeState:
+    """Store the inputs, or drop a host name of which nothing at all is known any more."""
+    if inputs == Inputs() and host in state.inputs:
+        return replace(state, inputs=state.inputs.delete(host))
+    return _with_inputs(state, host, inputs)
+
+
+def _forget_refusals(inputs: Inputs) -> Inputs:
+    """Votes are about held endpoints: one that is listed again or gone starts afresh."""
+    if not inputs.refusing:
+        return inputs
+    held = {e.key for _, listing in inputs.listings for e in listing.endpoints if e.held}
+    return replace(inputs, refusing=inputs.refusing & held)
+
+
+def _wanted(host: str, inputs: Inputs) -> list[WantedVip]:
+    if inputs.empty:
+        return []
+    port = first_seen(inputs.listings, inputs.instances)
+    if inputs.vip is None or (port and not inputs.vip.port):
+        return [WantedVip(host, port)]
+    return []

@@ -1,0 +1,185 @@
+"""How far a service is in the mesh: plain, mixed, mesh (DESIGN 5), and who may change it.
+
+The state is stored and sticky. It is born with the first registration, and from then on only an
+operator or static configuration moves it: never leases, restarts or what a catalog lists.
+"""
+
+import ipaddress
+import json
+from dataclasses import dataclass, replace
+
+from hostmesh_core.errors import BadInput
+from hostmesh_core.ids import EndpointKey
+from hostmesh_core.model import (
+    Endpoint,
+    Health,
+    InboundMode,
+    Port,
+    Protocol,
+    Service,
+    ServiceState,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptService:
+    """What stays of a service whose last instance fell silent: its clients get 503, not a hole."""
+
+    namespace: str
+    ports: tuple[Port, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRecord:
+    """All that is stored of one service beside its catalogs and registrations."""
+
+    state: ServiceState = ServiceState.PLAIN
+    inbound: InboundMode | None = None
+    unmeshed_cidrs: tuple[str, ...] = ()
+    """In state mixed: the only networks whose unmeshed endpoints are reached; empty = all."""
+    ended: tuple[EndpointKey, ...] = ()
+    """Keys whose lease ended: out, whatever a catalog still says of them."""
+    kept: KeptService | None = None
+
+    def to_bytes(self) -> bytes:
+        """Give the stored form."""
+        kept = self.kept
+        return json.dumps(
+            {
+                "state": self.state.value,
+                "inbound": self.inbound.value if self.inbound else None,
+                "unmeshed_cidrs": list(self.unmeshed_cidrs),
+                "ended": [[key.network, key.address, key.port] for key in self.ended],
+                "kept": kept
+                and {
+                    "namespace": kept.namespace,
+                    "ports": [
+                        [p.number, p.protocol.value, p.name, p.protocol_defaulted, p.server_first]
+                        for p in kept.ports
+                    ],
+                },
+            }
+        ).encode()
+
+    @classmethod
+    def from_bytes(cls, value: bytes) -> "ServiceRecord":
+        """Read the stored form, which only this class writes."""
+        stored = json.loads(value)
+        kept = stored["kept"]
+        return cls(
+            state=ServiceState(stored["state"]),
+            inbound=InboundMode(stored["inbound"]) if stored["inbound"] else None,
+            unmeshed_cidrs=tuple(stored["unmeshed_cidrs"]),
+            ended=tuple(EndpointKey(*key) for key in stored["ended"]),
+            kept=kept
+            and KeptService(
+                kept["namespace"],
+                tuple(
+                    Port(number, Protocol(protocol), name, defaulted, first)
+                    for number, protocol, name, defaulted, first in kept["ports"]
+                ),
+            ),
+        )
+
+    def admits_unmeshed(self, address: str) -> bool:
+        """Whether an unmeshed endpoint at `address` keeps its place in state mixed."""
+        if not self.unmeshed_cidrs:
+            return True
+        ip = ipaddress.ip_address(address)
+        return any(ip in ipaddress.ip_network(cidr) for cidr in self.unmeshed_cidrs)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What an operator's command comes to. Nothing is changed by it: store `record`, then merge."""
+
+    record: ServiceRecord
+    withheld: tuple[Endpoint, ...] = ()
+    """Endpoints that meshed clients stop reaching."""
+    admitted: tuple[Endpoint, ...] = ()
+    """Unmeshed endpoints that meshed clients reach again, in plaintext."""
+    refused: str = ""
+    """A sentence; not empty = do nothing."""
+
+
+def born(*, required: bool, listed: bool, sources_certain: bool) -> ServiceState:
+    """Give the state of a plain service at its first registration.
+
+    `required`: static configuration or the token says so. `listed`: a catalog lists it.
+    `sources_certain`: every source is healthy, synced and holds nothing, so "not listed" is true.
+    """
+    if required or (sources_certain and not listed):
+        return ServiceState.MESH
+    return ServiceState.MIXED
+
+
+def require_mesh(service: Service, record: ServiceRecord, *, force: bool) -> Decision:
+    """Raise a service to mesh; refuse without `force` while a healthy unmeshed endpoint is left."""
+    unmeshed = tuple(endpoint for endpoint in service.endpoints if not endpoint.meshed)
+    healthy = [endpoint for endpoint in unmeshed if endpoint.health is not Health.UNHEALTHY]
+    raised = replace(record, state=ServiceState.MESH, unmeshed_cidrs=())
+    if not healthy or force:
+        return Decision(raised, withheld=unmeshed)
+    listed = ", ".join(f"{e.key} ({'+'.join(e.sources)})" for e in healthy[:5])
+    more = f" and {len(healthy) - 5} more" if len(healthy) > 5 else ""
+    return Decision(
+        record,
+        withheld=unmeshed,
+        refused=f"cannot require mesh for {service.host}: {_count(len(healthy))} not meshed and "
+        f"healthy: {listed}{more}; join them, or withhold them with "
+        f"`hostmesh service require-mesh {service.host} --force`",
+    )
+
+
+def allow_unmeshed(
+    service: Service,
+    record: ServiceRecord,
+    *,
+    cidrs: tuple[str, ...] = (),
+    required_by: str = "",
+) -> Decision:
+    """Let unmeshed endpoints in again (all, or those in `cidrs`).
+
+    `required_by` is the origin of a static document that demands mesh: then it is refused, because
+    the document would take the command back. Raises BadInput for what is no CIDR.
+    """
+    _check_cidrs(cidrs)
+    if required_by:
+        return Decision(
+            record,
+            refused=f"cannot allow unmeshed endpoints of {service.host}: {required_by} says "
+            "hostmesh.io/require-mesh; take the annotation out first",
+        )
+    if record.state is ServiceState.PLAIN:
+        return Decision(
+            record,
+            refused=f"cannot allow unmeshed endpoints of {service.host}: it is plain, so all of "
+            "its endpoints are reached as their catalog says already",
+        )
+    lowered = replace(record, state=ServiceState.MIXED, unmeshed_cidrs=cidrs)
+    unmeshed = [endpoint for endpoint in service.endpoints if not endpoint.meshed]
+    admitted = tuple(e for e in unmeshed if lowered.admits_unmeshed(e.key.address))
+    return Decision(lowered, admitted=admitted)
+
+
+def set_inbound(record: ServiceRecord, mode: InboundMode | None) -> ServiceRecord:
+    """Set what the service's own Envoys accept; None = the mesh-wide mode again."""
+    return replace(record, inbound=mode)
+
+
+def release(record: ServiceRecord, keys: tuple[EndpointKey, ...] = ()) -> ServiceRecord:
+    """Forget that these keys' leases ended (all of the service's where none is named)."""
+    left = tuple(key for key in record.ended if keys and key not in keys)
+    return replace(record, ended=left)
+
+
+def _check_cidrs(cidrs: tuple[str, ...]) -> None:
+    for cidr in cidrs:
+        try:
+            ipaddress.ip_network(cidr)
+        except ValueError as error:
+            raise BadInput(f"cannot use --cidr {cidr!r}: {error}") from error
+
+
+def _count(number: int) -> str:
+    return "1 endpoint is" if number == 1 else f"{number} endpoints are"
