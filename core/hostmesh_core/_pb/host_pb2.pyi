@@ -69,7 +69,7 @@ class Down(_message.Message):
     def __init__(self, seq: _Optional[int] = ..., ack: _Optional[int] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., issue: _Optional[_Union[Issue, _Mapping]] = ..., revoked: _Optional[_Union[Revoked, _Mapping]] = ..., drained: _Optional[_Union[Drained, _Mapping]] = ..., query: _Optional[_Union[Query, _Mapping]] = ..., pace: _Optional[_Union[Pace, _Mapping]] = ..., verdict: _Optional[_Union[Verdict, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("protocol", "features", "session", "last_seen", "agent_version", "envoy_version", "hostname", "address_proof")
+    __slots__ = ("protocol", "features", "session", "last_seen", "agent_version", "envoy_version", "hostname", "address_proof", "replica")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
@@ -78,6 +78,7 @@ class Hello(_message.Message):
     ENVOY_VERSION_FIELD_NUMBER: _ClassVar[int]
     HOSTNAME_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_PROOF_FIELD_NUMBER: _ClassVar[int]
+    REPLICA_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     features: _containers.RepeatedScalarFieldContainer[str]
     session: bytes
@@ -86,10 +87,11 @@ class Hello(_message.Message):
     envoy_version: str
     hostname: str
     address_proof: bool
-    def __init__(self, protocol: _Optional[int] = ..., features: _Optional[_Iterable[str]] = ..., session: _Optional[bytes] = ..., last_seen: _Optional[int] = ..., agent_version: _Optional[str] = ..., envoy_version: _Optional[str] = ..., hostname: _Optional[str] = ..., address_proof: _Optional[bool] = ...) -> None: ...
+    replica: bytes
+    def __init__(self, protocol: _Optional[int] = ..., features: _Optional[_Iterable[str]] = ..., session: _Optional[bytes] = ..., last_seen: _Optional[int] = ..., agent_version: _Optional[str] = ..., envoy_version: _Optional[str] = ..., hostname: _Optional[str] = ..., address_proof: _Optional[bool] = ..., replica: _Optional[bytes] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("protocol", "features", "last_seen", "lease_seconds", "renew_seconds", "peer_address", "stream_id", "grant_json", "trust_domain")
+    __slots__ = ("protocol", "features", "last_seen", "lease_seconds", "renew_seconds", "peer_address", "stream_id", "grant_json", "trust_domain", "replica")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     LAST_SEEN_FIELD_NUMBER: _ClassVar[int]
@@ -99,6 +101,7 @@ class Welcome(_message.Message):
     STREAM_ID_FIELD_NUMBER: _ClassVar[int]
     GRANT_JSON_FIELD_NUMBER: _ClassVar[int]
     TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    REPLICA_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     features: _containers.RepeatedScalarFieldContainer[str]
     last_seen: int
@@ -108,17 +111,20 @@ class Welcome(_message.Message):
     stream_id: str
     grant_json: bytes
     trust_domain: str
-    def __init__(self, protocol: _Optional[int] = ..., features: _Optional[_Iterable[str]] = ..., last_seen: _Optional[int] = ..., lease_seconds: _Optional[float] = ..., renew_seconds: _Optional[float] = ..., peer_address: _Optional[str] = ..., stream_id: _Optional[str] = ..., grant_json: _Optional[bytes] = ..., trust_domain: _Optional[str] = ...) -> None: ...
+    replica: bytes
+    def __init__(self, protocol: _Optional[int] = ..., features: _Optional[_Iterable[str]] = ..., last_seen: _Optional[int] = ..., lease_seconds: _Optional[float] = ..., renew_seconds: _Optional[float] = ..., peer_address: _Optional[str] = ..., stream_id: _Optional[str] = ..., grant_json: _Optional[bytes] = ..., trust_domain: _Optional[str] = ..., replica: _Optional[bytes] = ...) -> None: ...
 
 class Register(_message.Message):
-    __slots__ = ("services", "generation", "outbound")
+    __slots__ = ("services", "generation", "outbound", "host_addresses")
     SERVICES_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     OUTBOUND_FIELD_NUMBER: _ClassVar[int]
+    HOST_ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     services: _containers.RepeatedCompositeFieldContainer[ServiceRegistration]
     generation: int
     outbound: _containers.RepeatedCompositeFieldContainer[OutboundIdentity]
-    def __init__(self, services: _Optional[_Iterable[_Union[ServiceRegistration, _Mapping]]] = ..., generation: _Optional[int] = ..., outbound: _Optional[_Iterable[_Union[OutboundIdentity, _Mapping]]] = ...) -> None: ...
+    host_addresses: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, services: _Optional[_Iterable[_Union[ServiceRegistration, _Mapping]]] = ..., generation: _Optional[int] = ..., outbound: _Optional[_Iterable[_Union[OutboundIdentity, _Mapping]]] = ..., host_addresses: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ServiceRegistration(_message.Message):
     __slots__ = ("service", "namespace", "service_account", "port", "endpoint_port", "workload_port", "protocol", "server_first", "addresses", "labels", "weight", "inbound_mode", "listen", "health", "region", "zone", "network", "declared_only")
