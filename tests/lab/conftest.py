@@ -42,6 +42,9 @@ def _swept() -> None:
 
 
 @pytest.fixture
-def lab() -> Iterator[Lab]:
-    with Lab() as made:
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """A lab for one test, in which the test's Consul can be run."""
+    with_consul = "consul_bin" in request.fixturenames
+    exposed = [request.getfixturevalue("consul_bin")] if with_consul else []
+    with Lab(exposed=exposed) as made:
         yield made
