@@ -1,0 +1,150 @@
+"""The mesh while it runs: one queue of inputs, one place where the merged state changes.
+
+Catalogs, hosts and operators put inputs; each is merged, what must outlive a restart is stored,
+and only then the changed services go to whoever publishes them.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from hostmesh_controlplane.logic import merge, vips
+from hostmesh_controlplane.logic.merge import MergeState, Step
+from hostmesh_controlplane.logic.service_state import ServiceRecord
+from hostmesh_controlplane.logic.store import Conflict, Record, Store, Table
+from hostmesh_controlplane.logic.unite import Rules
+from hostmesh_controlplane.logic.vips import VipRanges, VipRecord, WantedVip
+from hostmesh_core.errors import BadInput
+from hostmesh_core.model import MeshChange, Service
+
+log = logging.getLogger(__name__)
+
+Input = Callable[[MergeState], Step]
+Changed = Callable[[Sequence[MeshChange]], None]
+
+
+def set_record(host: str, record: ServiceRecord) -> Input:
+    """Make the input that replaces what is stored of a service."""
+    return lambda state: merge.set_record(state, host, record)
+
+
+def _set_vip(host: str, vip: VipRecord) -> Input:
+    return lambda state: merge.set_vip(state, host, vip)
+
+
+class Mesh:
+    """The merged mesh. Inputs are put from anywhere in the event loop and merged in their order."""
+
+    def __init__(
+        self, rules: Rules, ranges: VipRanges, store: Store, *, on_changes: Changed
+    ) -> None:
+        self.state = merge.start(rules)
+        self._ranges = ranges
+        self._store = store
+        self._on_changes = on_changes
+        self._inputs: asyncio.Queue[tuple[Input, asyncio.Future[Step] | None]] = asyncio.Queue()
+        self._versions: dict[tuple[Table, str], int] = {}
+        self._taken: dict[str, str] = {}
+
+    async def start(self) -> None:
+        """Load what is stored of services: virtual addresses, states, inbound modes."""
+        for record in await self._store.list(Table.VIPS):
+            self._versions[Table.VIPS, record.key] = record.version
+            kind, _, name = record.key.partition("/")
+            if kind == "address":
+                self._taken[name] = record.value.decode()
+            else:
+                await self._take(_set_vip(name, VipRecord.from_bytes(record.value)))
+        for record in await self._store.list(Table.SERVICES):
+            self._versions[Table.SERVICES, record.key] = record.version
+            await self._take(set_record(record.key, ServiceRecord.from_bytes(record.value)))
+
+    async def run(self) -> None:
+        """Merge inputs for ever."""
+        while True:
+            change, waiter = await self._inputs.get()
+            try:
+                step = await self._take(change)
+            except BadInput as error:
+                # A full address range must not stop the services that have their address.
+                log.error("cannot take in a change", extra={"detail": str(error)})
+                if waiter is not None and not waiter.done():
+                    waiter.set_exception(error)
+                continue
+            if waiter is not None and not waiter.done():
+                waiter.set_result(step)
+
+    def put(self, change: Input) -> None:
+        """Queue an input."""
+        self._inputs.put_nowait((change, None))
+
+    def apply(self, change: Input) -> Awaitable[Step]:
+        """Queue an input and give what it came to, once it is stored and published."""
+        waiter: asyncio.Future[Step] = asyncio.get_running_loop().create_future()
+        self._inputs.put_nowait((change, waiter))
+        return waiter
+
+    def find(self, name: str) -> Service:
+        """Give the service of a full host name, an alias, or a short name that only one has.
+
+        Raises BadInput with the likely meant names.
+        """
+        services = self.state.services
+        if (service := services.get(name)) is not None:
+            return service
+        found = [s for s in services.values() if name in (s.short_name, *s.aliases)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            hosts = ", ".join(sorted(service.host for service in found))
+            raise BadInput(f"cannot tell which {name} is meant: {hosts}; write it in full")
+        raise BadInput(f"cannot find service {name}; look at: hostmesh services")
+
+    async def _take(self, change: Input) -> Step:
+        step = change(self.state)
+        self.state = step.state
+        for host, record in step.records:
+            await self._put(Table.SERVICES, host, record.to_bytes())
+        if step.changes:
+            self._on_changes(step.changes)
+        for wanted in step.wanted:
+            vip = await self._vip(wanted)
+            await self._take(_set_vip(wanted.host, vip))
+        return step
+
+    async def _vip(self, wanted: WantedVip) -> VipRecord:
+        """Give a host name its addresses, or its first port: stored before anyone hears of them."""
+        stored = self.state.inputs[wanted.host].vip
+        if stored is not None:
+            record = VipRecord(stored.vip4, stored.vip6, wanted.port)
+        else:
+            record = await self._allocated(wanted)
+        await self._put(Table.VIPS, vips.host_key(wanted.host), record.to_bytes())
+        return record
+
+    async def _allocated(self, wanted: WantedVip) -> VipRecord:
+        while True:
+            record = vips.allocate(wanted, ranges=self._ranges, taken=self._taken)
+            key = vips.address_key(record.vip4)
+            try:
+                await self._store.put_if(Table.VIPS, key, wanted.host.encode(), version=0)
+            except Conflict:
+                existing = await self._store.get(Table.VIPS, key)
+                owner = existing.value.decode() if existing else ""
+                if owner == wanted.host:
+                    return record  # claimed before a crash, or by another replica
+                self._taken[record.vip4] = owner
+            else:
+                self._taken[record.vip4] = wanted.host
+                return record
+
+    async def _put(self, table: Table, key: str, value: bytes) -> None:
+        """Write what this process alone decides; a version that moved is read again once."""
+        version = self._versions.get((table, key), 0)
+        try:
+            written = await self._store.put_if(table, key, value, version=version)
+        except Conflict:
+            current: Record | None = await self._store.get(table, key)
+            version = current.version if current else 0
+            written = await self._store.put_if(table, key, value, version=version)
+        self._versions[table, key] = written.version

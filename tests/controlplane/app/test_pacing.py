@@ -1,0 +1,35 @@
+import asyncio
+
+from hostmesh_controlplane.app import pacing
+
+
+def test_a_lone_change_goes_out_at_once() -> None:
+    async def run() -> None:
+        flushed: list[pacing.Names] = []
+        pacing.Coalescer(flushed.append).add({"eds": {"a"}})
+        assert flushed == [{"eds": {"a"}}]
+
+    asyncio.run(run())
+
+
+def test_a_storm_goes_out_in_batches_and_loses_nothing() -> None:
+    async def run() -> list[pacing.Names]:
+        flushed: list[pacing.Names] = []
+        coalescer = pacing.Coalescer(flushed.append)
+        for number in range(100):
+            coalescer.add({"eds": {str(number)}})
+        await asyncio.sleep(pacing.QUIET_SECONDS * 4)
+        return flushed
+
+    flushed = asyncio.run(run())
+    assert len(flushed) == 2
+    assert set().union(*(names["eds"] for names in flushed)) == {str(n) for n in range(100)}
+
+
+def test_nothing_changed_flushes_nothing() -> None:
+    async def run() -> None:
+        flushed: list[pacing.Names] = []
+        pacing.Coalescer(flushed.append).add({})
+        assert flushed == []
+
+    asyncio.run(run())
