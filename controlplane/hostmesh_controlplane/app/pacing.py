@@ -38,6 +38,12 @@ class Coalescer:
         else:
             self._timer = loop.call_at(self._free_at, self._now)
 
+    def flush(self) -> None:
+        """Send what waits, pause or not: somebody waits for it to arrive."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._now()
+
     def _now(self) -> None:
         self._timer = None
         waiting, self._waiting = self._waiting, {}

@@ -1,0 +1,77 @@
+"""Who the agent's processes are: names or numbers to ids, and becoming one of them for good."""
+
+import ctypes
+import grp
+import os
+import pwd
+from dataclasses import dataclass
+
+from hostmesh_core.errors import BadInput
+
+PR_SET_NO_NEW_PRIVS = 38
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user with its own group, as numbers."""
+
+    uid: int
+    gid: int
+
+
+def find(text: str, *, option: str) -> User:
+    """Give the ids of a user name, of a number, or of `uid:gid`.
+
+    A number without an account gets the group of the same number, so that a lab needs no accounts.
+    Raises BadInput that names the option and how to make the account.
+    """
+    uid, _, gid = text.partition(":")
+    if uid.isdecimal():
+        return User(int(uid), int(gid) if gid.isdecimal() else _group_of(int(uid)))
+    try:
+        entry = pwd.getpwnam(text)
+    except KeyError as error:
+        raise BadInput(
+            f"cannot find user {text}: make it with `useradd --system --user-group {text}`, or name "
+            f"another with {option} (a number will do)"
+        ) from error
+    return User(entry.pw_uid, entry.pw_gid)
+
+
+def _group_of(uid: int) -> int:
+    try:
+        return pwd.getpwuid(uid).pw_gid
+    except KeyError:
+        return uid
+
+
+def become(user: User) -> None:
+    """Drop to `user` for good: no groups but its own, and no way back by a setuid program.
+
+    Does nothing where the process is that user already. Raises BadInput where it may not.
+    """
+    if os.geteuid() == user.uid:
+        return
+    if os.geteuid() != 0:
+        raise BadInput(f"cannot become uid {user.uid}: only root can; run this as root")
+    os.setgroups([])
+    os.setgid(user.gid)
+    os.setuid(user.uid)
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        raise BadInput(f"cannot give up new privileges: errno {ctypes.get_errno()}")
+
+
+def name_of(uid: int) -> str:
+    """Give a user's name for messages, or its number where it has no account."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def group_name_of(gid: int) -> str:
+    """Give a group's name for messages, or its number."""
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)

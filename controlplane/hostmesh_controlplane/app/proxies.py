@@ -1,0 +1,226 @@
+"""The proxies' xDS streams: who may see what, what each was sent, has stored and has applied."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+
+from hostmesh_controlplane.app.pacing import Coalescer, Names
+from hostmesh_controlplane.logic.scope import Scope
+from hostmesh_core import type_urls
+from hostmesh_core.xds.delta import DeltaStream
+from hostmesh_core.xds.resource import Resources
+
+log = logging.getLogger(__name__)
+
+
+class Push(Protocol):
+    """How responses reach a stream at any time."""
+
+    def send(self, responses: Sequence[DeltaDiscoveryResponse]) -> None:
+        """Queue responses."""
+
+    def close(self, reason: str) -> None:
+        """End the stream."""
+
+
+ResourcesOf = Callable[[Scope, str], Resources]
+"""Gives what a host's streams see, for its scope and host id."""
+
+
+@dataclass(slots=True)
+class Applied:
+    """What a proxy said of one type: by the host stream, about one ADS stream."""
+
+    version: int = 0
+    rejected: str = ""
+    """Envoy's words about the last refusal, until something later is applied."""
+    at: float = 0.0
+    """Seconds on the monotonic clock."""
+
+
+@dataclass(slots=True)
+class ProxyStream:
+    """One agent's ADS stream. The edge calls it, `Proxies` pushes into it."""
+
+    host_id: str
+    stream_id: str
+    push: Push
+    resources: Resources
+    owner: "Proxies"
+    delta: DeltaStream = field(default_factory=DeltaStream)
+    waiting: list[DeltaDiscoveryRequest] = field(default_factory=list)
+    applied: dict[str, Applied] = field(default_factory=dict)
+    sent_at: dict[str, float] = field(default_factory=dict)
+
+    def request(self, request: DeltaDiscoveryRequest) -> Sequence[DeltaDiscoveryResponse]:
+        """Answer a request, or keep it until every source has spoken: an empty first answer would
+        wipe the agent.
+        """
+        if not self.owner.ready:
+            self.waiting.append(request)
+            return ()
+        return self.answer(request)
+
+    def answer(self, request: DeltaDiscoveryRequest) -> Sequence[DeltaDiscoveryResponse]:
+        """Answer a request now."""
+        turn = self.delta.on_request(request, self.resources)
+        if turn.nacked is not None:
+            self.owner.refused(self, turn.nacked.type_url, turn.nacked.detail)
+        return self.noted(turn.responses)
+
+    def noted(
+        self, responses: Sequence[DeltaDiscoveryResponse]
+    ) -> Sequence[DeltaDiscoveryResponse]:
+        """Remember when each type was last sent."""
+        now = time.monotonic()
+        for response in responses:
+            self.sent_at[response.type_url] = now
+        return responses
+
+    def changed(self, names: Names) -> None:
+        """Push what these names have become."""
+        responses = self.delta.on_change(
+            {type_url: set(changed) for type_url, changed in names.items()}, self.resources
+        )
+        if responses:
+            self.push.send(self.noted(responses))
+
+    def closed(self) -> None:
+        """Forget the stream: the edge has ended it."""
+        self.owner.forget(self)
+
+    def behind(self, type_url: str, version: int) -> bool:
+        """Whether this proxy has yet to apply that version of the type."""
+        return self.applied.get(type_url, Applied()).version < version
+
+
+class Proxies:
+    """Every proxy stream. A change visits the streams once, in one pass, paced."""
+
+    def __init__(self, resources_of: ResourcesOf) -> None:
+        self.ready = False
+        self._resources_of = resources_of
+        self._streams: dict[str, ProxyStream] = {}
+        self._by_host: dict[str, dict[str, ProxyStream]] = {}
+        self._coalescer = Coalescer(self._push_all)
+
+    def open(self, host_id: str, stream_id: str, scope: Scope, push: Push) -> ProxyStream:
+        """Take a new stream in."""
+        stream = ProxyStream(host_id, stream_id, push, self._resources_of(scope, host_id), self)
+        self._streams[stream_id] = stream
+        self._by_host.setdefault(host_id, {})[stream_id] = stream
+        return stream
+
+    def forget(self, stream: ProxyStream) -> None:
+        """Drop a stream that ended."""
+        self._streams.pop(stream.stream_id, None)
+        of_host = self._by_host.get(stream.host_id, {})
+        of_host.pop(stream.stream_id, None)
+        if not of_host:
+            self._by_host.pop(stream.host_id, None)
+
+    def release(self) -> None:
+        """Answer everybody: every source has spoken, or its stored view is loaded."""
+        self.ready = True
+        for stream in list(self._streams.values()):
+            waiting, stream.waiting = stream.waiting, []
+            for request in waiting:
+                if responses := stream.answer(request):
+                    stream.push.send(responses)
+
+    def changed(self, names: Names) -> None:
+        """Tell every stream that sees these names."""
+        if self.ready:
+            self._coalescer.add(names)
+
+    def changed_for(self, host_id: str, names: Names) -> None:
+        """Tell one host's streams: its inbound resources are nobody else's."""
+        if self.ready:
+            for stream in list(self._by_host.get(host_id, {}).values()):
+                stream.changed(names)
+
+    def rescope(self, host_id: str, scope: Scope) -> None:
+        """Show a host's streams another view: every name it follows is looked at again."""
+        for stream in list(self._by_host.get(host_id, {}).values()):
+            before, stream.resources = stream.resources, self._resources_of(scope, host_id)
+            if self.ready:
+                stream.changed(_all_names(stream, before))
+
+    def close_host(self, host_id: str, reason: str) -> None:
+        """End a host's streams."""
+        for stream in list(self._by_host.get(host_id, {}).values()):
+            stream.push.close(reason)
+
+    def applied(self, stream_id: str, type_url: str, version: str) -> None:
+        """Take in that Envoy applied a version."""
+        stream = self._streams.get(stream_id)
+        if stream is not None and version.isdecimal():
+            said = stream.applied.setdefault(type_url, Applied())
+            said.version = max(said.version, int(version))
+            said.rejected, said.at = "", time.monotonic()
+
+    def rejected(self, stream_id: str, type_url: str, name: str, detail: str) -> None:
+        """Take in that Envoy refused a resource."""
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            said = stream.applied.setdefault(type_url, Applied())
+            said.rejected, said.at = f"{name}: {detail}" if name else detail, time.monotonic()
+            self.refused(stream, type_url, said.rejected)
+
+    def refused(self, stream: ProxyStream, type_url: str, detail: str) -> None:
+        """Log a refusal: a defect of ours, or of a configuration object that it names."""
+        log.error(
+            "proxy refused a resource",
+            extra={"host": stream.host_id, "type": type_urls.SHORT.get(type_url, type_url)}
+            | {"detail": detail},
+        )
+
+    def streams(self) -> Iterable[ProxyStream]:
+        """Give every stream."""
+        return self._streams.values()
+
+    def of_host(self, host_id: str) -> Collection[ProxyStream]:
+        """Give a host's streams."""
+        return self._by_host.get(host_id, {}).values()
+
+    async def applied_everywhere(self, clusters: Collection[str], *, seconds: float) -> bool:
+        """Wait until every subscriber of these load assignments has applied what it was sent.
+
+        Gives False where some did not in `seconds`: a proxy that is away must not hold a leave.
+        """
+        self._coalescer.flush()
+        wanted: dict[str, int] = {}
+        for stream in self._streams.values():
+            subscription = stream.delta.subscription(type_urls.ENDPOINT)
+            if subscription is None or not any(subscription.covers(name) for name in clusters):
+                continue
+            sent = stream.delta.status()[type_urls.ENDPOINT].sent
+            wanted[stream.stream_id] = int(sent or 0)
+        deadline = time.monotonic() + seconds
+        while any(self._behind(stream_id, version) for stream_id, version in wanted.items()):
+            if time.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(0.02)
+        return True
+
+    def _behind(self, stream_id: str, version: int) -> bool:
+        stream = self._streams.get(stream_id)
+        return stream is not None and stream.behind(type_urls.ENDPOINT, version)
+
+    def _push_all(self, names: Names) -> None:
+        for stream in list(self._streams.values()):
+            stream.changed(names)
+
+
+def _all_names(stream: ProxyStream, before: Resources) -> Mapping[str, Collection[str]]:
+    found: dict[str, set[str]] = {}
+    for type_url, subscription in stream.delta.asked():
+        found[type_url] = set(subscription.names)
+        if subscription.wildcard:
+            found[type_url].update(before.names(type_url), stream.resources.names(type_url))
+    return found
