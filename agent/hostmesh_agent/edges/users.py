@@ -1,7 +1,6 @@
 """Who the agent's processes are: names or numbers to ids, and becoming one of them for good."""
 
 import ctypes
-import grp
 import os
 import pwd
 from dataclasses import dataclass
@@ -32,8 +31,8 @@ def find(text: str, *, option: str) -> User:
         entry = pwd.getpwnam(text)
     except KeyError as error:
         raise BadInput(
-            f"cannot find user {text}: make it with `useradd --system --user-group {text}`, or name "
-            f"another with {option} (a number will do)"
+            f"cannot find user {text}: make it with `useradd --system --user-group {text}`, or "
+            f"name another with {option} (a number will do)"
         ) from error
     return User(entry.pw_uid, entry.pw_gid)
 
@@ -59,19 +58,3 @@ def become(user: User) -> None:
     os.setuid(user.uid)
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         raise BadInput(f"cannot give up new privileges: errno {ctypes.get_errno()}")
-
-
-def name_of(uid: int) -> str:
-    """Give a user's name for messages, or its number where it has no account."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def group_name_of(gid: int) -> str:
-    """Give a group's name for messages, or its number."""
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)

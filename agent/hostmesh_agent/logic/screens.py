@@ -1,0 +1,94 @@
+"""The one-screen answers of `join` and `status`: what is up, what is not and why, what to do next."""
+
+from collections.abc import Mapping, Sequence
+
+WIDTH = 9
+Answer = Mapping[str, object]
+
+
+def joined(answer: Answer) -> str:
+    """Show what `join` did: nothing on the host's traffic has changed yet, and how to go on."""
+    clock = _number(answer.get("clock_seconds"))
+    return _lines(
+        [
+            (
+                "joined",
+                f"host {answer['host_id']} as {answer['identity']}, clock {clock:+.1f} s, "
+                f"control plane {answer['control_plane']}",
+            ),
+            ("grant", _grant(answer)),
+            ("changed", f"the identity in {answer['identity_dir']}; no rule, no name, no port yet"),
+            ("undo", "hostmesh-agent leave"),
+            ("next", "hostmesh-agent run --all"),
+        ]
+    )
+
+
+def _grant(answer: Answer) -> str:
+    services = _texts(answer.get("services"))
+    if not services:
+        return "a pure client: it may call, and can register nothing"
+    return "may register " + ", ".join(services)
+
+
+def status(answer: object) -> str:
+    """Show a running agent's state."""
+    if not isinstance(answer, Mapping):
+        return str(answer)
+    rows = [("host", _host(answer))]
+    rows += [("service", _service(service)) for service in _maps(answer.get("services"))]
+    rows += [
+        ("envoy", str(answer["envoy"])),
+        ("capture", str(answer["capture"])),
+        ("config", str(answer["generation"])),
+        ("certs", str(answer["certificates"])),
+    ]
+    rows += [("waiting", text) for text in _texts(answer.get("waiting"))]
+    rows += [("warning", text) for text in _texts(answer.get("warnings"))]
+    rows += [
+        ("undo", "hostmesh-agent leave"),
+        ("next", str(answer["next"])),
+    ]
+    return _lines(rows)
+
+
+def _host(answer: Answer) -> str:
+    return f"{answer['host_id']} as {answer['identity']}, control plane {answer['control_plane']}"
+
+
+def _service(service: Answer) -> str:
+    head = f"{service['name']} {service['address']} {service['protocol']} {service['inbound']}"
+    lines = [f"{head}  app {service['health']}"]
+    lines += _texts(service.get("details"))
+    return "\n".join(lines)
+
+
+def next_command(waiting: Sequence[str], services: Sequence[str]) -> str:
+    """Give the command that a person would type next."""
+    if waiting:
+        return "hostmesh-agent status    (again, in a moment)"
+    if services:
+        return f"hostmesh service show {services[0]}    (on the control plane)"
+    return "call a service by its mesh name; hostmesh services lists them (on the control plane)"
+
+
+def _lines(rows: Sequence[tuple[str, str]]) -> str:
+    out = []
+    for head, text in rows:
+        first, *more = text.split("\n")
+        out.append(f"{head:<{WIDTH}}{first}")
+        out += [" " * WIDTH + line for line in more]
+    return "\n".join(out)
+
+
+def _texts(value: object) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list | tuple) else []
+
+
+def _maps(value: object) -> list[Answer]:
+    items = value if isinstance(value, list | tuple) else ()
+    return [item for item in items if isinstance(item, Mapping)]
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
