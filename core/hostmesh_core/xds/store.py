@@ -1,0 +1,157 @@
+"""A generation: all resources that belong together, as one value, and as bytes that prove it.
+
+The control plane refuses one that refers to what is not there. The agent keeps the last ones on
+disk and starts Envoy from them while no control plane answers; bytes that a crash or a bad disk
+cut short must be recognised then, so everything in them is hashed.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from hostmesh_core import type_urls
+from hostmesh_core.errors import HostmeshError
+from hostmesh_core.xds import order, references
+from hostmesh_core.xds.resource import Resource
+
+ByName = Mapping[str, Resource]
+ReferencesOf = Callable[[Resource], references.References]
+
+_MAGIC = b"hostmesh-generation-1"
+_EMPTY: ByName = {}
+
+
+class Damaged(HostmeshError):
+    """Stored bytes are not what was once written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """Resources by type and name. A `Resources`: a stream can be served from it."""
+
+    by_type: Mapping[str, ByName] = field(default_factory=dict)
+    absent: frozenset[tuple[str, str]] = frozenset()
+    """Type and name of what was asked for and answered as not existing."""
+    sequence: int = 0
+    """Counts upwards on one host; means nothing elsewhere."""
+
+    def get(self, type_url: str, name: str) -> Resource | None:
+        """Give a resource, or None where there is none."""
+        return self.by_type.get(type_url, _EMPTY).get(name)
+
+    def names(self, type_url: str) -> Iterable[str]:
+        """Give every name of a type."""
+        return self.by_type.get(type_url, _EMPTY).keys()
+
+    def __iter__(self) -> Iterator[Resource]:
+        """Give every resource, types in the order in which they are sent."""
+        for type_url in order.additions(self.by_type):
+            yield from self.by_type[type_url].values()
+
+    def __len__(self) -> int:
+        """Count the resources."""
+        return sum(len(named) for named in self.by_type.values())
+
+
+def generation_of(
+    resources: Iterable[Resource],
+    *,
+    absent: Iterable[tuple[str, str]] = (),
+    sequence: int = 0,
+) -> Generation:
+    """Build a generation; of two resources with one type and name the last counts."""
+    by_type: dict[str, dict[str, Resource]] = {}
+    for resource in resources:
+        by_type.setdefault(resource.type_url, {})[resource.name] = resource
+    return Generation(by_type, frozenset(absent), sequence)
+
+
+def changed(before: Generation, after: Generation) -> dict[str, set[str]]:
+    """Give the names that are new, other or gone, or newly known to be absent, by type."""
+    names: dict[str, set[str]] = {}
+    for type_url in {*before.by_type, *after.by_type}:
+        old = before.by_type.get(type_url, _EMPTY)
+        new = after.by_type.get(type_url, _EMPTY)
+        differ = {name for name, resource in new.items() if old.get(name) != resource}
+        differ.update(name for name in old if name not in new)
+        if differ:
+            names[type_url] = differ
+    for type_url, name in after.absent - before.absent:
+        names.setdefault(type_url, set()).add(name)
+    return names
+
+
+def dangling(
+    generation: Generation, of: ReferencesOf = references.of
+) -> frozenset[tuple[str, str]]:
+    """Give (type, name) of everything referred to that is neither there nor answered as absent.
+
+    A generation is closed, and may be stored and served, when this is empty. Clusters that a
+    route names are not counted: a route may name one that is only to come (DESIGN 8, `on_demand`).
+    """
+    open_names: set[tuple[str, str]] = set()
+    for type_url in (type_urls.CLUSTER, type_urls.LISTENER):
+        for resource in generation.by_type.get(type_url, _EMPTY).values():
+            for wanted, names in of(resource).by_type():
+                present = generation.by_type.get(wanted, _EMPTY)
+                open_names.update((wanted, name) for name in names if name not in present)
+    return frozenset(open_names - generation.absent)
+
+
+def dangling_clusters(
+    generation: Generation, of: ReferencesOf = references.of
+) -> frozenset[tuple[str, str]]:
+    """Give (name of the route or listener, name of the cluster) where that cluster is missing."""
+    clusters = generation.by_type.get(type_urls.CLUSTER, _EMPTY)
+    return frozenset(
+        (resource.name, cluster)
+        for type_url in (type_urls.LISTENER, type_urls.ROUTE, type_urls.VIRTUAL_HOST)
+        for resource in generation.by_type.get(type_url, _EMPTY).values()
+        for cluster in of(resource).clusters
+        if cluster not in clusters
+    )
+
+
+def encode(generation: Generation) -> bytes:
+    """Give the bytes to keep: a line with the manifest's hash, the manifest, then the bodies.
+
+    The manifest has each resource's own hash, so the first line vouches for all of it.
+    """
+    resources = list(generation)
+    manifest = {
+        "sequence": generation.sequence,
+        "absent": sorted(generation.absent),
+        "resources": [
+            [item.type_url, item.name, item.version, len(item.body), _hash(item.body)]
+            for item in resources
+        ],
+    }
+    line = json.dumps(manifest, separators=(",", ":")).encode()
+    head = _MAGIC + b" " + _hash(line).encode()
+    return b"\n".join((head, line, b"".join(item.body for item in resources)))
+
+
+def decode(data: bytes) -> Generation:
+    """Read what `encode` gave. Raises Damaged where anything at all differs from it."""
+    head, _, rest = data.partition(b"\n")
+    line, end_of_line, bodies = rest.partition(b"\n")
+    if head != _MAGIC + b" " + _hash(line).encode() or not end_of_line:
+        raise Damaged("cannot use a stored generation: its manifest is damaged")
+    manifest = json.loads(line)
+    resources = []
+    offset = 0
+    for type_url, name, version, size, digest in manifest["resources"]:
+        body = bodies[offset : offset + size]
+        if _hash(body) != digest:
+            raise Damaged(f"cannot use a stored generation: {name!r} in it is damaged")
+        resources.append(Resource(type_url, name, version, body))
+        offset += size
+    if offset != len(bodies):
+        raise Damaged("cannot use a stored generation: it has bytes that its manifest lacks")
+    absent = [(type_url, name) for type_url, name in manifest["absent"]]
+    return generation_of(resources, absent=absent, sequence=manifest["sequence"])
+
+
+def _hash(data: bytes) -> str:
+    return blake2b(data, digest_size=20).hexdigest()
