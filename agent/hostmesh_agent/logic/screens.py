@@ -1,4 +1,4 @@
-"""The one-screen answers of `join` and `status`: what is up, what is not and why, what to do next."""
+"""The one-screen answers of `join` and `status`: what is up, what is not and why, what next."""
 
 from collections.abc import Mapping, Sequence
 

@@ -8,7 +8,7 @@ JOINED = {
     "clock_seconds": 0.21,
     "control_plane": "cp1:15012",
     "services": ["web"],
-    "identity_dir": "/var/lib/hostmesh/default/identity",
+    "identity_dir": "/var/lib/hm/identity",
 }
 STATUS = {
     "host_id": "7f3a",
@@ -38,7 +38,7 @@ def test_join_says_what_changed_and_what_comes_next() -> None:
     assert screens.joined(JOINED).splitlines() == [
         "joined   host 7f3a as default/web, clock +0.2 s, control plane cp1:15012",
         "grant    may register web",
-        "changed  the identity in /var/lib/hostmesh/default/identity; no rule, no name, no port yet",
+        "changed  the identity in /var/lib/hm/identity; no rule, no name, no port yet",
         "undo     hostmesh-agent leave",
         "next     hostmesh-agent run --all",
     ]
