@@ -13,7 +13,7 @@ def test_a_hosts_own_loopback_is_asked_from_outside(lab: Lab) -> None:
     running = one.spawn("web", server)
     wait_until(lambda: "Serving" in running.said())
     assert ask(one.holder.pid, "/", port=8000)[0] == 200
-    with pytest.raises(NoAnswer, match="cannot connect to 127.0.0.1 port 8000 inside"):
+    with pytest.raises(NoAnswer, match=r"cannot connect to 127\.0\.0\.1 port 8000"):
         ask(two.holder.pid, "/", port=8000)
     # The thread that entered is gone: this process is where it was.
     with pytest.raises(NoAnswer):
