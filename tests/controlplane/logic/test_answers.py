@@ -1,0 +1,103 @@
+from dataclasses import replace
+
+import pytest
+
+from hostmesh_controlplane.logic import answers
+from hostmesh_core.ids import EndpointKey, SpiffeId
+from hostmesh_core.model import (
+    Endpoint,
+    Health,
+    InboundMode,
+    Port,
+    Protocol,
+    Service,
+    ServiceState,
+    Withheld,
+)
+
+WEB = SpiffeId.parse("spiffe://mesh.internal/ns/default/sa/web")
+MESHED = Endpoint(
+    EndpointKey.of("10.0.0.1", 80), 80, 80, identity=WEB, sources=("files", "registered")
+)
+PLAIN = Endpoint(EndpointKey.of("10.0.0.2", 80), 80, 80, sources=("consul",))
+SERVICE = Service(
+    "web.default.mesh.internal",
+    "default",
+    ports=(Port(80, Protocol.HTTP),),
+    vip4="240.240.0.1",
+    short_name="web",
+    state=ServiceState.MIXED,
+    endpoints=(MESHED, PLAIN),
+    sources=("files", "consul", "registered"),
+)
+
+
+@pytest.mark.parametrize(
+    ("sources", "expected"),
+    [
+        pytest.param(("files", "registered"), "files+registered", id="a file and a registration"),
+        pytest.param(("registered", "consul"), "consul+registered", id="catalogs come first"),
+        pytest.param(("consul",), "consul", id="a catalog alone"),
+    ],
+)
+def test_sources(sources: tuple[str, ...], expected: str) -> None:
+    assert answers.source_text(sources) == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "endpoint", "meshed", "why"),
+    [
+        pytest.param(ServiceState.MIXED, MESHED, "yes", "", id="meshed"),
+        pytest.param(ServiceState.MIXED, PLAIN, "no", "plain: no agent", id="plain and reached"),
+        pytest.param(ServiceState.MESH, PLAIN, "withheld", "unmeshed", id="plain and withheld"),
+        pytest.param(
+            ServiceState.MIXED,
+            replace(MESHED, health=Health.UNHEALTHY, reasons=("app: refused",)),
+            "yes",
+            "app: refused",
+            id="its health's reason",
+        ),
+        pytest.param(
+            ServiceState.MIXED, replace(MESHED, held=True), "yes", "held", id="held and why"
+        ),
+    ],
+)
+def test_an_endpoint_says_meshed_or_not_and_why(
+    state: ServiceState, endpoint: Endpoint, meshed: str, why: str
+) -> None:
+    (row,) = answers.endpoint_rows(replace(SERVICE, state=state, endpoints=(endpoint,)))
+    assert row["meshed_text"] == meshed
+    assert why in str(row["why"])
+    assert bool(row["why"]) == bool(why)
+
+
+def test_what_is_withheld_is_listed_with_its_reason() -> None:
+    withheld = Withheld(EndpointKey.of("10.0.0.9", 80), "consul", "registered by another service")
+    rows = answers.endpoint_rows(replace(SERVICE, withheld=(withheld,)))
+    assert rows[-1]["endpoint"] == "10.0.0.9:80"
+    assert rows[-1]["why"] == "registered by another service"
+
+
+def test_a_silent_tcp_is_said_aloud() -> None:
+    silent = replace(SERVICE, ports=(Port(80, protocol_defaulted=True),))
+    row = answers.service_row(silent, InboundMode.PERMISSIVE)
+    assert "nobody states its protocol" in str(row["notes"])
+    assert answers.service_row(SERVICE, InboundMode.PERMISSIVE)["notes"] == []
+
+
+@pytest.mark.parametrize(
+    ("service", "said"),
+    [
+        pytest.param(replace(SERVICE, state=ServiceState.PLAIN), "token create", id="plain"),
+        pytest.param(SERVICE, "join the other 1", id="mixed and not whole"),
+        pytest.param(replace(SERVICE, endpoints=(MESHED,)), "require-mesh", id="mixed and whole"),
+        pytest.param(replace(SERVICE, state=ServiceState.MESH), "hostmesh endpoints", id="mesh"),
+    ],
+)
+def test_the_next_command_follows_the_state(service: Service, said: str) -> None:
+    assert said in str(answers.service_detail(service, InboundMode.PERMISSIVE)["next"])
+
+
+def test_counts_by_source() -> None:
+    counts = answers.source_counts([SERVICE, replace(SERVICE, host="b", endpoints=())])
+    assert counts == {"files": (2, 1, 0), "consul": (2, 1, 0), "registered": (2, 1, 0)}
