@@ -37,7 +37,7 @@ class Section:
     def __init__(self, node: Mapping, *, file: str, name: str, problems: list[Problem]) -> None:
         self._node = node
         self._known: set[str] = set()
-        self._children: list[Section] = []
+        self._children: dict[str, Section] = {}
         self._problems = problems
         self.file = file
         self.name = name
@@ -59,6 +59,12 @@ class Section:
         subject = self._path(key) if key else self.name
         words = f"{subject}: {message}" if subject else message
         self._problems.append(Problem(self.file, line, words))
+
+    def missing(self, key: str, words: str) -> None:
+        """Note that `key` has to be there; `words` say what it should hold."""
+        self._known.add(key)
+        if not self._misspelt(key):
+            self.refuse("", f'key "{key}" is required: {words}')
 
     def attempt(self, make: Callable[[], T], *, key: str = "") -> T | None:
         """Call `make`; what it refuses (ValueError, BadInput) is noted at `key`, and None given."""
@@ -146,10 +152,14 @@ class Section:
 
     def parsed(self, key: str, parse: Callable[[str], T], *, default: T) -> T:
         """Read a text through `parse`; what that refuses (ValueError, BadInput) is noted."""
-        if not self.has(key):
+        node = self._get(key)
+        if node is None:
             return default
-        text = self.text(key, default="")
-        result = self.attempt(lambda: parse(text), key=key) if text else None
+        if not (isinstance(node, Scalar) and isinstance(node.value, str)):
+            self.text(key)  # notes what it is instead
+            return default
+        text = node.value
+        result = self.attempt(lambda: parse(text), key=key)
         return default if result is None else result
 
     def texts(self, key: str, *, default: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -192,7 +202,10 @@ class Section:
         return found
 
     def section(self, key: str) -> "Section":
-        """Read a section; one that is not there is empty, so that its getters give defaults."""
+        """Read a section; one that is not there is empty, so that its getters give defaults.
+
+        The same key gives the same section again.
+        """
         node = self._get(key)
         if node is not None and not isinstance(node, Mapping):
             self.refuse(key, f"expected keys and values, not {kind(node)}")
@@ -210,21 +223,26 @@ class Section:
                 self._refuse_node(node, f"{key}[{position}]", words)
         return found
 
+    def accept_all(self) -> None:
+        """Take every key as known: what this section is, and so what it may hold, is not known."""
+        self._known |= self._node.entries.keys()
+
     def done(self) -> None:
         """Note the keys that nobody asked for, below too; the file's own section then raises."""
-        for child in self._children:
+        for child in self._children.values():
             child.done()
         for key in self._node.entries:
             if key not in self._known:
                 self.refuse(key, f"unknown key{did_you_mean(key, self._known)}")
-        self._known |= self._node.entries.keys()
+        self.accept_all()
         if not self.name and self._problems:
             raise_problems(self._problems)
 
     def _child(self, node: Mapping, name: str) -> "Section":
-        child = Section(node, file=self.file, name=name, problems=self._problems)
-        self._children.append(child)
-        return child
+        if name not in self._children:
+            section = Section(node, file=self.file, name=name, problems=self._problems)
+            self._children[name] = section
+        return self._children[name]
 
     def _path(self, key: str) -> str:
         return f"{self.name}.{key}" if self.name else key

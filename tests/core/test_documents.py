@@ -161,8 +161,8 @@ def test_says_what_is_known_where_nothing_is_near() -> None:
 
 ASCII = st.text(st.characters(codec="ascii"), max_size=8).filter(lambda text: text != "<<")
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="ascii")),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
+    st.none() | st.booleans() | st.integers() | ASCII,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(ASCII, inner, max_size=4),
     max_leaves=12,
 )
 
