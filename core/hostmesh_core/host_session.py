@@ -7,7 +7,7 @@ it as long as it remembers that agent. Rules, the same on both sides:
   are not part of the count; so does a bare acknowledgement.
 - A stream carries nothing but its handshake until `resume` has said what to send first; from then
   on both sides use the newest stream alone and drop what an older one still brings (it is sent
-  again). So no body overtakes another, and what is not newer than the last seen one is a repetition.
+  again). So no body overtakes another, and what is not newer than the last seen is a repetition.
 - A body replaces an older one about the same thing, which leaves a hole in the numbers; holes mean
   nothing.
 - What states how things are (`_STATE`), and a request that is not answered yet (`_REQUESTS`), is

@@ -1,0 +1,168 @@
+"""Leases of registered hosts (DESIGN 5): who has gone silent, and what stays out because of it.
+
+`now` is monotonic seconds. Renewals and sweeps cost what they touch: a lease is looked at
+again only when it comes near its end, never because there are many others.
+"""
+
+import heapq
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+
+from hostmesh_core.ids import EndpointKey
+
+LEASE_SECONDS = 12.0
+RENEW_SECONDS = 4.0
+SWEEP_SECONDS = 0.5
+GAP_SECONDS = 2.0
+"""Between two sweeps; a longer one means that this process slept, so nobody could renew."""
+HOLD_WINDOW_SECONDS = 2.0
+HOLD_SHARE = 0.3
+HOLD_COUNT = 5
+"""More leases than this share and this number ending within the window is more likely this side's
+trouble than that many dead hosts: none of them ends until fewer are left or an operator says so."""
+
+Pair = tuple[str, EndpointKey]
+"""A service's full host name and one of its keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What one sweep found."""
+
+    ended: tuple[str, ...] = ()
+    """Host ids whose lease ended now; they have no lease any more."""
+    held: tuple[str, ...] = ()
+    """Host ids that would have ended, but too many would at once."""
+    gap_seconds: float = 0.0
+    """By how much every lease was extended."""
+
+
+class Leases:
+    """All leases that one replica holds, by host id."""
+
+    def __init__(self, *, now: float, seconds: float = LEASE_SECONDS) -> None:
+        self._seconds = seconds
+        self._swept_at = now
+        self._skipped = 0.0
+        self._ends: dict[str, float] = {}
+        # One valid entry per lease that is not near; a renewal leaves it, so its time may be too
+        # early: then it is put back with the right one.
+        self._heap: list[tuple[float, str]] = []
+        self._entry: dict[str, float] = {}
+        self._near: set[str] = set()
+        self._given_up: set[str] = set()
+
+    def __len__(self) -> int:
+        """Count the live leases, held ones included."""
+        return len(self._ends)
+
+    def __contains__(self, host_id: object) -> bool:
+        """Tell whether the host has a lease."""
+        return host_id in self._ends
+
+    def grant(self, host_id: str, now: float) -> None:
+        """Give the host one full lease from now, new or renewed."""
+        self._note_gap(now)
+        self._ends[host_id] = now - self._skipped + self._seconds
+        self._near.discard(host_id)
+        self._given_up.discard(host_id)
+        if host_id not in self._entry:
+            self._push(host_id)
+
+    def renew(self, host_id: str, now: float) -> bool:
+        """Extend a lease to its full length; False where it has ended: the host must register."""
+        if host_id not in self._ends:
+            return False
+        self.grant(host_id, now)
+        return True
+
+    def release(self, host_id: str) -> None:
+        """Drop a lease without calling it ended: the host deregistered."""
+        if self._ends.pop(host_id, None) is not None:
+            self._entry.pop(host_id, None)
+            self._near.discard(host_id)
+            self._given_up.discard(host_id)
+
+    def give_up_held(self) -> tuple[str, ...]:
+        """Let the held leases end at the next sweep (an operator's word); give their hosts."""
+        lease_now = self._swept_at - self._skipped
+        self._given_up = {host for host in self._near if self._ends[host] <= lease_now}
+        return tuple(sorted(self._given_up))
+
+    def sweep(self, now: float) -> Swept:
+        """Find what has ended. Call it every SWEEP_SECONDS."""
+        gap = self._note_gap(now)
+        self._swept_at = now
+        lease_now = now - self._skipped
+        self._gather(lease_now + HOLD_WINDOW_SECONDS)
+        over = sorted(host for host in self._near if self._ends[host] <= lease_now)
+        count = len(self._near - self._given_up)
+        if count > HOLD_COUNT and count > HOLD_SHARE * len(self._ends):
+            ended = [host for host in over if host in self._given_up]
+        else:
+            ended = over
+        for host in ended:
+            self.release(host)
+        held = tuple(host for host in over if host in self._ends)
+        return Swept(tuple(ended), held, gap)
+
+    def _note_gap(self, now: float) -> float:
+        gap = now - self._swept_at
+        if gap <= GAP_SECONDS:
+            return 0.0
+        self._skipped += gap
+        self._swept_at = now
+        return gap
+
+    def _gather(self, until: float) -> None:
+        while self._heap and self._heap[0][0] <= until:
+            at, host = heapq.heappop(self._heap)
+            if self._entry.get(host) != at:
+                continue  # of a lease that was released
+            del self._entry[host]
+            if self._ends[host] > until:
+                self._push(host)
+            else:
+                self._near.add(host)
+
+    def _push(self, host_id: str) -> None:
+        self._entry[host_id] = self._ends[host_id]
+        heapq.heappush(self._heap, (self._ends[host_id], host_id))
+
+
+class Ended:
+    """The pairs that are out because their lease ended, whatever other catalogs say of them."""
+
+    def __init__(self) -> None:
+        self._out: dict[str, set[EndpointKey]] = {}
+
+    def __contains__(self, pair: Pair) -> bool:
+        """Tell whether the pair is out."""
+        service, key = pair
+        return key in self._out.get(service, ())
+
+    def pairs(self) -> tuple[Pair, ...]:
+        """Give all of them, in order."""
+        return tuple(
+            (service, key) for service in sorted(self._out) for key in sorted(self._out[service])
+        )
+
+    def add(self, pairs: Iterable[Pair]) -> None:
+        """Note pairs whose lease ended."""
+        for service, key in pairs:
+            self._out.setdefault(service, set()).add(key)
+
+    def returned(self, pairs: Iterable[Pair]) -> list[Pair]:
+        """Let pairs back in that are registered again or released by an operator; give them."""
+        back = [pair for pair in pairs if pair in self]
+        for service, key in back:
+            keys = self._out[service]
+            keys.discard(key)
+            if not keys:
+                del self._out[service]
+        return back
+
+    def listed(self, service: str, keys: Set[EndpointKey]) -> list[Pair]:
+        """Forget what no catalog lists for the service any more; give it."""
+        gone = [(service, key) for key in sorted(self._out.get(service, set()) - keys)]
+        return self.returned(gone)

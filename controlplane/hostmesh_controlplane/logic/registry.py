@@ -1,0 +1,382 @@
+"""Decides what a host may register (DESIGN 5 and 6): declarations in, instances and refusals out.
+
+Trusted are the grant and the addresses that the host's own streams came from. A catalog only says
+which of those addresses is the service's; it makes nobody entitled to anything.
+"""
+
+import ipaddress
+from collections.abc import Callable, Iterable, Mapping, Set
+from dataclasses import dataclass
+from enum import StrEnum
+
+from hostmesh_controlplane.logic import declarations
+from hostmesh_controlplane.logic.declarations import Declaration, DeclarationKey
+from hostmesh_core import ports
+from hostmesh_core._pb import host_pb2 as pb
+from hostmesh_core.errors import BadInput
+from hostmesh_core.grant import Claim, Grant
+from hostmesh_core.ids import EndpointKey, Identity, SpiffeId
+from hostmesh_core.model import Health, InboundMode, Port, Protocol, RegisteredInstance
+
+Holder = tuple[str, str]
+"""Host id and service host name that a key is registered for."""
+HealthOf = Mapping[DeclarationKey, tuple[Health, tuple[str, ...]]]
+
+
+class Why(StrEnum):
+    """Why a declaration was refused: the label of the counter."""
+
+    UNREADABLE = "unreadable"
+    NOT_GRANTED = "not_granted"
+    ACCOUNT_NOT_ACCEPTED = "account_not_accepted"
+    ADDRESS = "address"
+    TAKEN = "taken"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimant:
+    """The host that registers, as far as the control plane itself knows it."""
+
+    host_id: str
+    grant: Grant
+    source: str
+    """Where its newest stream comes from; empty = unknown, as after a restart."""
+    proven: Set[str] = frozenset()
+    """All addresses that a stream of it has come from, `source` included."""
+    interfaces: Set[str] = frozenset()
+    """What it says its own addresses are: a hint, no proof."""
+
+    def may_use(self, address: str) -> bool:
+        """Whether the address counts: proven by a stream, or within the grant's CIDRs."""
+        return address in self.proven or self.grant.allows_address(address)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the mesh says beside the host."""
+
+    mesh_domain: str
+    catalogued: Callable[[str], Set[EndpointKey]]
+    """All keys that catalogs list for a service's host name."""
+    accepted_ids: Callable[[str], Set[SpiffeId]]
+    """The SPIFFE ids that the service's own configuration names (subjectAltNames)."""
+    holder: Callable[[EndpointKey], Holder | None]
+    """Who has the key registered now."""
+    reserved: tuple[str, ...] = ()
+    """CIDRs that are nobody's address: the virtual ranges."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """One port of the host's own Envoy; None = the host left it to service or mesh."""
+
+    service: str
+    service_port: int
+    workload_port: int
+    identity: Identity
+    protocol: Protocol | None
+    mode: InboundMode | None
+    listen: tuple[str, int] | None
+    mesh_port: int
+    server_first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """One declaration that holds."""
+
+    declaration: Declaration
+    inbound: Inbound
+    instance: RegisteredInstance | None
+    """None where it is declared only."""
+    keys: tuple[EndpointKey, ...]
+    note: str = ""
+    """What was left out, as a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One declaration that does not hold, and the sentence for host and log."""
+
+    service: str
+    port: int
+    why: Why
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of all that a host declares."""
+
+    accepted: tuple[Accepted, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+
+    @property
+    def instances(self) -> tuple[RegisteredInstance, ...]:
+        """What the host has registered."""
+        return tuple(item.instance for item in self.accepted if item.instance is not None)
+
+
+class _Refused(Exception):
+    def __init__(self, why: Why, reason: str) -> None:
+        super().__init__(reason)
+        self.why = why
+
+
+def decide(
+    services: Iterable[pb.ServiceRegistration],
+    health: HealthOf,
+    host: Claimant,
+    around: Surroundings,
+) -> Decision:
+    """Hold every declaration of one host against its grant, its addresses and who else is there."""
+    accepted: list[Accepted] = []
+    refused: list[Refusal] = []
+    taken: dict[EndpointKey, str] = {}
+    workload_ports: dict[int, str] = {}
+    for service in services:
+        try:
+            item = _accept(service, health, host, around)
+            _claim(item, taken, workload_ports)
+        except _Refused as error:
+            refused.append(Refusal(service.service, service.port, error.why, str(error)))
+        else:
+            accepted.append(item)
+    return Decision(tuple(accepted), tuple(refused))
+
+
+def outbound_identities(
+    stated: Iterable[pb.OutboundIdentity], grant: Grant
+) -> tuple[tuple[tuple[int, Identity], ...], tuple[Refusal, ...]]:
+    """Give which identity speaks on each outbound capture port, and what the grant refuses.
+
+    Nothing stated: the grant's only identity on the default port, where it has just one.
+    """
+    found: dict[int, Identity] = {}
+    refused = []
+    stated = list(stated)
+    if not stated and (default := grant.default_identity()) is not None:
+        found[ports.OUTBOUND_CAPTURE] = default
+    for item in stated[: len(ports.IDENTITY_POOL) + 1]:
+        identity = Identity(item.namespace, item.service_account)
+        if grant.allows_identity(identity) and 0 < item.capture_port < 65536:
+            found[item.capture_port] = identity
+        else:
+            reason = f"cannot let this host speak as {identity}: its grant does not cover it"
+            refused.append(Refusal("", item.capture_port, Why.NOT_GRANTED, reason))
+    return tuple(sorted(found.items())), tuple(refused)
+
+
+def _accept(
+    service: pb.ServiceRegistration, health: HealthOf, host: Claimant, around: Surroundings
+) -> Accepted:
+    try:
+        declared = declarations.read(service, host.grant, mesh_domain=around.mesh_domain)
+    except BadInput as error:
+        raise _Refused(Why.UNREADABLE, f"{service.service} refused: {error}") from error
+    claims = _entitled(declared, host, around)
+    addresses, note = _addresses(declared, host, around)
+    keys = tuple(
+        EndpointKey(declared.network, address, declared.endpoint_port) for address in addresses
+    )
+    for key in keys:
+        _not_taken(declared, key, host, around)
+    instance = None
+    if not declared.declared_only:
+        require = host.grant.require_mesh and any(claim.service for claim in claims)
+        given = health.get(declarations.key_of(service)) or declarations.health_of(
+            service.health, ""
+        )
+        instance = _instance(declared, keys, host, given, require_mesh=require, around=around)
+    return Accepted(declared, _inbound(declared), instance, keys, note)
+
+
+def _entitled(declared: Declaration, host: Claimant, around: Surroundings) -> tuple[Claim, ...]:
+    claims = declarations.covering_claims(host.grant, declared)
+    at = f"{declared.written}:{declared.port}"
+    wanted = f"{declared.namespace}/{declared.short}"
+    account = f"{declared.namespace}/{declared.identity.service_account}"
+    allow = (
+        f"allow it with: hostmesh host grant {host.host_id[:8]} "
+        f"--add-service {wanted} --add-service-account {account}"
+    )
+    if not claims:
+        raise _Refused(
+            Why.NOT_GRANTED,
+            f"{at} refused: the grant of host {_short(host)} covers {_covered(host.grant)}, "
+            f"not service {wanted} as service account {account}; {allow}",
+        )
+    spiffe = SpiffeId.of_workload(around.mesh_domain, declared.identity)
+    named_exactly = any(c.is_exact and not set(c.service) & set("*?[") for c in claims)
+    own_account = declared.identity.service_account == declared.short
+    if not (own_account or named_exactly or spiffe in around.accepted_ids(declared.host)):
+        raise _Refused(
+            Why.ACCOUNT_NOT_ACCEPTED,
+            f"{at} refused: clients of {declared.host} do not accept service account {account}; "
+            f"a pattern in the grant of host {_short(host)} entitles to register and makes "
+            f"clients accept nobody; {allow}",
+        )
+    return claims
+
+
+def _addresses(
+    declared: Declaration, host: Claimant, around: Surroundings
+) -> tuple[tuple[str, ...], str]:
+    """Choose one address per family (DESIGN 5); give them and a note on what was left out."""
+    listed = _listed(declared, host, around)
+    wanted = listed or declared.addresses or _seen(host)
+    at = f"{declared.written}:{declared.endpoint_port}"
+    if not wanted:
+        raise _Refused(Why.ADDRESS, f"{at} refused: the control plane sees no address of this host")
+    problems = {address: _unusable(address, host, around) for address in wanted}
+    good = tuple(address for address in wanted if not problems[address])
+    said = "; ".join(
+        f"{declared.written} {EndpointKey('', address, declared.endpoint_port)} refused: {problem}"
+        for address, problem in problems.items()
+        if problem
+    )
+    if not good:
+        raise _Refused(Why.ADDRESS, said)
+    return good, said
+
+
+def _listed(declared: Declaration, host: Claimant, around: Surroundings) -> tuple[str, ...]:
+    """Give the addresses of this host that catalogs list for the service, one per family."""
+    own = {*host.proven, *host.interfaces, *declared.addresses}
+    workload = (declared.workload_port, declared.endpoint_port)
+    found = {
+        key.address
+        for key in around.catalogued(declared.host)
+        if key.network == declared.network and key.port in workload and key.address in own
+    }
+
+    def preferred(address: str) -> tuple[bool, ...]:
+        return (
+            not host.may_use(address),
+            address not in declared.addresses,
+            address != host.source,
+        )
+
+    return _one_per_family(sorted(found, key=lambda address: (preferred(address), address)))
+
+
+def _seen(host: Claimant) -> tuple[str, ...]:
+    others = sorted(host.proven - {host.source})
+    return _one_per_family([host.source, *others] if host.source else others)
+
+
+def _one_per_family(addresses: Iterable[str]) -> tuple[str, ...]:
+    first: dict[bool, str] = {}
+    for address in addresses:
+        first.setdefault(":" in address, address)
+    return tuple(first[family] for family in sorted(first))
+
+
+def _unusable(address: str, host: Claimant, around: Surroundings) -> str:
+    """Say why an address does not count; empty = it does."""
+    ip = ipaddress.ip_address(address)
+    networks = map(ipaddress.ip_network, around.reserved)
+    if ip.is_unspecified or ip.is_multicast or any(ip in network for network in networks):
+        return f"{address} is no host's address; set services[].address"
+    if (ip.is_loopback or ip.is_link_local) and not host.grant.allows_address(address):
+        return f"peers cannot reach {address}; set services[].address"
+    if host.may_use(address):
+        return ""
+    seen = ", ".join(sorted(host.proven)) or "no address"
+    return (
+        f"the control plane sees {seen} and the grant of host {_short(host)} has no CIDR for "
+        f"{address}; allow it with: hostmesh host grant {host.host_id[:8]} "
+        f"--add-cidr {address}/{ip.max_prefixlen}"
+    )
+
+
+def _not_taken(
+    declared: Declaration, key: EndpointKey, host: Claimant, around: Surroundings
+) -> None:
+    holder = around.holder(key)
+    if holder is None:
+        return
+    other_host, other_service = holder
+    if other_host != host.host_id:
+        raise _Refused(
+            Why.TAKEN,
+            f"{declared.written} {key} refused: host {other_host[:8]}… has registered it for "
+            f"{other_service}; it is free when that host's lease ends or it leaves",
+        )
+
+
+def _claim(item: Accepted, taken: dict[EndpointKey, str], workload_ports: dict[int, str]) -> None:
+    declared = item.declaration
+    for key in item.keys:
+        if key in taken:
+            raise _Refused(
+                Why.TAKEN,
+                f"{declared.written} {key} refused: this host registers it for {taken[key]}",
+            )
+    if declared.workload_port in workload_ports:
+        raise _Refused(
+            Why.TAKEN,
+            f"{declared.written}:{declared.port} refused: this host serves "
+            f"{workload_ports[declared.workload_port]} on port {declared.workload_port}",
+        )
+    taken.update(dict.fromkeys(item.keys, declared.host))
+    workload_ports[declared.workload_port] = declared.host
+
+
+def _instance(
+    declared: Declaration,
+    keys: tuple[EndpointKey, ...],
+    host: Claimant,
+    health: tuple[Health, tuple[str, ...]],
+    *,
+    require_mesh: bool,
+    around: Surroundings,
+) -> RegisteredInstance:
+    return RegisteredInstance(
+        host_id=host.host_id,
+        service=declared.host,
+        namespace=declared.namespace,
+        port=Port(
+            declared.port,
+            declared.protocol or Protocol.TCP,
+            protocol_defaulted=declared.protocol is None,
+            server_first=declared.server_first,
+        ),
+        keys=keys,
+        workload_port=declared.workload_port,
+        identity=SpiffeId.of_workload(around.mesh_domain, declared.identity),
+        weight=declared.weight,
+        locality=declared.locality,
+        labels=declared.labels,
+        health=health[0],
+        reasons=health[1],
+        require_mesh=require_mesh,
+    )
+
+
+def _inbound(declared: Declaration) -> Inbound:
+    explicit = declared.endpoint_port != declared.workload_port
+    return Inbound(
+        service=declared.host,
+        service_port=declared.port,
+        workload_port=declared.workload_port,
+        identity=declared.identity,
+        protocol=declared.protocol,
+        mode=declared.inbound_mode,
+        listen=declared.listen,
+        mesh_port=declared.endpoint_port if explicit else 0,
+        server_first=declared.server_first,
+    )
+
+
+def _short(host: Claimant) -> str:
+    return f"{host.host_id[:8]}…"
+
+
+def _covered(grant: Grant) -> str:
+    services = sorted(
+        f"{claim.namespace}/{claim.service} as {claim.service_account}"
+        for claim in grant.claims
+        if claim.service
+    )
+    return ", ".join(services) or "no service (it is a pure client's)"
