@@ -1,1 +1,1 @@
-"""Istio's kinds as documents: parse and validate."""
+"""Istio's configuration kinds at the border: parse, validate, and say what is wrong where."""

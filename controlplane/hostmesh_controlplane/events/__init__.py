@@ -1,0 +1,1 @@
+"""What edges tell the app: facts as they came, before any decision."""

@@ -1,0 +1,258 @@
+"""The static catalog: documents of ServiceEntry and WorkloadEntry, into services (DESIGN 5, 14).
+
+One bad document never takes a good one along: the last good version of that object stays in force
+and says so. Where a bad document does not even tell which object it is, everything that its file
+held before stays.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from immutables import Map
+
+from hostmesh_controlplane.events.catalogs import FilesRead, FileText
+from hostmesh_controlplane.logic.catalog import CatalogEndpoint, CatalogService, SourceChanged
+from hostmesh_controlplane.logic.config_kinds.resource import (
+    ObjectName,
+    Resource,
+    Unusable,
+    annotations,
+    read_resource,
+)
+from hostmesh_controlplane.logic.config_kinds.service_entry import (
+    ServiceEntry,
+    ServicePort,
+    read_service_entry,
+)
+from hostmesh_controlplane.logic.config_kinds.workload_entry import (
+    WorkloadEntrySpec,
+    read_workload_entry,
+)
+from hostmesh_controlplane.logic.identities import short_name
+from hostmesh_core.documents import Document, Problem, read_all
+from hostmesh_core.ids import EndpointKey
+from hostmesh_core.model import Port, labels_of
+
+KINDS = ("ServiceEntry", "WorkloadEntry")
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A WorkloadEntry that can be used."""
+
+    resource: Resource
+    spec: WorkloadEntrySpec
+
+
+Usable = ServiceEntry | Workload
+
+
+@dataclass(frozen=True, slots=True)
+class FileView:
+    """What one file comes to: the objects in force, and what is wrong with it."""
+
+    objects: tuple[Usable, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StaticCatalog:
+    """One static source."""
+
+    source: str
+    mesh_domain: str
+    files: Map[str, FileView] = field(default_factory=Map)
+    services: Map[str, CatalogService] = field(default_factory=Map)
+    """By host name: what was told last."""
+    duplicates: tuple[Problem, ...] = ()
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """All that is wrong, by file and line."""
+        found = [problem for view in self.files.values() for problem in view.problems]
+        return tuple(sorted([*found, *self.duplicates], key=lambda p: (p.file, p.line, p.message)))
+
+
+def files_read(
+    catalog: StaticCatalog, event: FilesRead
+) -> tuple[StaticCatalog, list[SourceChanged]]:
+    """Take in changed and gone files; give the services that truly changed."""
+    files = catalog.files
+    for path in event.gone:
+        files = files.delete(path) if path in files else files
+    for file in event.changed:
+        known = files.get(file.path, FileView())
+        files = files.set(file.path, _file_view(file, known, catalog.mesh_domain))
+    objects, duplicates = _unique(files)
+    services = {service.host: service for service in _services(objects, catalog.mesh_domain)}
+    hosts = sorted({*catalog.services, *services})
+    changes = [
+        SourceChanged(catalog.source, host, services.get(host))
+        for host in hosts
+        if catalog.services.get(host) != services.get(host)
+    ]
+    return (
+        replace(catalog, files=files, services=Map(services), duplicates=tuple(duplicates)),
+        changes,
+    )
+
+
+def _file_view(file: FileText, known: FileView, mesh_domain: str) -> FileView:
+    """Read a file; keep what it held before where that is not told any more."""
+    if file.problem:
+        stay = "; its objects stay as they were" if known.objects else ""
+        return replace(known, problems=(Problem(file.path, 1, file.problem + stay),))
+    documents, unread = read_all(file.text, file=file.path)
+    good: dict[ObjectName, Usable] = {}
+    problems = list(unread)
+    bad: list[Unusable] = []
+    for document in documents:
+        try:
+            usable = _usable(document, mesh_domain)
+            first = good.setdefault(usable.resource.name, usable)
+            if first is not usable:
+                problems.append(_twice(usable.resource, first.resource))
+        except Unusable as error:
+            bad.append(error)
+            problems += error.problems
+    nameless = bool(unread) or any(error.name is None for error in bad)
+    kept = {
+        old.resource.name: old
+        for old in known.objects
+        if old.resource.name not in good
+        and (nameless or old.resource.name in [error.name for error in bad])
+    }
+    problems += [_kept(file.path, usable.resource) for usable in kept.values()]
+    return FileView(tuple([*good.values(), *kept.values()]), tuple(problems))
+
+
+def _usable(document: Document, mesh_domain: str) -> Usable:
+    resource = read_resource(document, kinds=KINDS, file_kind="the static catalog")
+    if resource.name.kind == "ServiceEntry":
+        return read_service_entry(resource, mesh_domain=mesh_domain)
+    annotations(resource, ())
+    return Workload(resource, read_workload_entry(resource))
+
+
+def _twice(second: Resource, first: Resource) -> Problem:
+    return second.problem(("metadata", "name"), f"is there already, at {first.origin}; it counts")
+
+
+def _kept(path: str, resource: Resource) -> Problem:
+    return Problem(path, 1, f"{resource.name}: its last good version stays in force")
+
+
+def _unique(files: Map[str, FileView]) -> tuple[list[Usable], list[Problem]]:
+    """Give every object once, the first by file and line, and name the others."""
+    found: dict[ObjectName, Usable] = {}
+    duplicates: list[Problem] = []
+    for path in sorted(files):
+        for usable in sorted(files[path].objects, key=lambda one: one.resource.document.line):
+            first = found.setdefault(usable.resource.name, usable)
+            if first is not usable:
+                duplicates.append(_twice(usable.resource, first.resource))
+    return list(found.values()), duplicates
+
+
+def _services(objects: Iterable[Usable], mesh_domain: str) -> Iterator[CatalogService]:
+    entries: dict[str, list[ServiceEntry]] = {}
+    workloads: dict[str, list[Workload]] = {}
+    for usable in objects:
+        if isinstance(usable, Workload):
+            workloads.setdefault(usable.resource.name.namespace, []).append(usable)
+        else:
+            for host in usable.spec.hosts:
+                entries.setdefault(host, []).append(usable)
+    for host, of_host in entries.items():
+        yield _service(host, of_host, workloads, mesh_domain)
+
+
+def _service(
+    host: str,
+    entries: list[ServiceEntry],
+    workloads: dict[str, list[Workload]],
+    mesh_domain: str,
+) -> CatalogService:
+    """Unite the entries of one host: endpoints of all, attributes of the first."""
+    namespace = entries[0].namespace
+    mine = [entry for entry in entries if entry.namespace == namespace]
+    problems = [
+        f"{other.resource.origin}: {other.resource.name} is not used: {host} is in namespace "
+        f"{namespace} by {entries[0].resource.origin}"
+        for other in entries
+        if other.namespace != namespace
+    ]
+    ports: dict[int, Port] = {}
+    endpoints: dict[tuple[EndpointKey, int], CatalogEndpoint] = {}
+    for entry in mine:
+        selected = _workloads(entry, workloads)
+        problems += _unread(entry, selected)
+        for port in entry.ports:
+            first = ports.setdefault(port.number, port)
+            if first.protocol != port.protocol:
+                problems.append(
+                    f"{entry.resource.origin}: port {port.number} speaks {first.protocol} by "
+                    f"{mine[0].resource.origin}, not {port.protocol}"
+                )
+        for endpoint in _endpoints(entry, selected):
+            endpoints.setdefault((endpoint.key, endpoint.service_port), endpoint)
+    return CatalogService(
+        host=host,
+        namespace=namespace,
+        ports=tuple(sorted(ports.values())),
+        aliases=tuple(dict.fromkeys(alias for entry in mine for alias in entry.aliases)),
+        short_name=short_name(host, namespace, mesh_domain=mesh_domain),
+        subject_alt_names=tuple(sorted({i for entry in mine for i in entry.subject_alt_names})),
+        require_mesh=any(entry.require_mesh for entry in mine),
+        endpoints=tuple(endpoints[place] for place in sorted(endpoints)),
+        problems=tuple(problems),
+        origin=mine[0].resource.origin,
+    )
+
+
+def _workloads(
+    entry: ServiceEntry, workloads: dict[str, list[Workload]]
+) -> list[WorkloadEntrySpec]:
+    selector = entry.spec.workloadSelector
+    if selector is None:
+        return entry.spec.endpoints
+    return [
+        workload.spec
+        for workload in workloads.get(entry.resource.name.namespace, [])
+        if selector.labels.items() <= workload.spec.labels.items()
+    ]
+
+
+def _endpoints(
+    entry: ServiceEntry, workloads: list[WorkloadEntrySpec]
+) -> Iterator[CatalogEndpoint]:
+    for workload in workloads:
+        for port in entry.spec.ports:
+            yield _endpoint(entry, port, workload)
+
+
+def _endpoint(
+    entry: ServiceEntry, port: ServicePort, workload: WorkloadEntrySpec
+) -> CatalogEndpoint:
+    return CatalogEndpoint(
+        key=EndpointKey(workload.network, workload.address, entry.target(port, workload)),
+        port_name=port.name,
+        service_port=port.number,
+        weight=workload.weight or 1,
+        labels=labels_of(workload.labels),
+        locality=workload.place,
+    )
+
+
+def _unread(entry: ServiceEntry, workloads: list[WorkloadEntrySpec]) -> Iterator[str]:
+    """Say what is written, valid, and has no effect here."""
+    if entry.spec.addresses:
+        yield (
+            f"{entry.resource.origin}: spec.addresses has no effect: the service has virtual "
+            "addresses of its own"
+        )
+    if any(workload.serviceAccount for workload in workloads):
+        yield (
+            f"{entry.resource.origin}: serviceAccount has no effect: an identity comes from a "
+            "live registration; list further ids in spec.subjectAltNames"
+        )
