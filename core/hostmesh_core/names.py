@@ -9,7 +9,24 @@ VIRTUAL_OUTBOUND = "virtualOutbound"
 VIRTUAL_INBOUND = "virtualInbound"
 BLACK_HOLE_CLUSTER = "BlackHoleCluster"
 PASSTHROUGH_CLUSTER = "PassthroughCluster"
+DIRECT_CLUSTER = "DirectCluster"
+"""Connections to a registered endpoint's own address: mTLS to that very instance."""
+OUTBOUND_BLACK_HOLE_CHAIN = "virtualOutbound-blackhole"
+OUTBOUND_CATCH_ALL_CHAIN = "virtualOutbound-catchall-tcp"
+INBOUND_BLACK_HOLE_CHAIN = "virtualInbound-blackhole"
+ALLOW_ANY_VIRTUAL_HOST = "allow_any"
+METADATA_NAMESPACE = "hostmesh"
+"""Key of our own block in the metadata of clusters and listeners; the agent reads it."""
 IDENTITY_FILTER_STATE = "hostmesh.identity"
+DESTINATION_FILTER_STATE = "hostmesh.destination"
+VIRTUAL_DESTINATION = "virtual"
+"""What the destination filter state says where a virtual address was dialled."""
+TLS_MODE_METADATA = "envoy.transport_socket_match"
+TLS_MODE_KEY = "tlsMode"
+TLS_MODE_MESH = "istio"
+TLS_MODE_PLAIN = "disabled"
+PLAINTEXT_SOCKET = "tlsMode-disabled"
+NO_IDENTITY_SOCKET = "tlsMode-istio:no-identity"
 UNDELIVERED_HEADER = "x-hostmesh-undelivered"
 CONTROL_PLANE_LABEL = "control-plane"
 
@@ -47,6 +64,31 @@ def outbound_http_listener(port: int) -> str:
 def outbound_tcp_listener(vip4: str, port: int) -> str:
     """Name the listener of a TCP service's port on its virtual address."""
     return f"{vip4}_{port}"
+
+
+def direct_listener(address: str, port: int) -> str:
+    """Name the listener of a registered endpoint's own address."""
+    return f"{address}_{port}"
+
+
+def mesh_port_listener(port: int) -> str:
+    """Name the inbound listener that Envoy binds itself (`services[].mesh_port`)."""
+    return f"inbound_{port}"
+
+
+def inbound_chain(port: int, match: str) -> str:
+    """Name an inbound filter chain: the port, and what the connection must look like."""
+    return f"inbound|{port}|{match}"
+
+
+def identity_socket(identity: Identity) -> str:
+    """Name the transport socket that speaks with this identity's certificate."""
+    return f"{TLS_MODE_KEY}-{TLS_MODE_MESH}:{identity}"
+
+
+def http_slot(direction: str, slot: str) -> str:
+    """Name a discovered HTTP filter slot, which is also the name of its ECDS resource."""
+    return f"hostmesh.{direction}.{slot}"
 
 
 def outbound_route(port: int) -> str:

@@ -1,0 +1,249 @@
+"""What a host accepts for its own apps: chains, clusters and routes of its declared ports.
+
+The matrix is Istio's (istio-translation.md A.3) but for PERMISSIVE HTTP: there every TLS
+connection is the mesh's, whatever ALPN it offers. TLS on a port that its app declared as plain
+HTTP can be nothing else, and a gRPC library with a mesh certificate offers only `h2`.
+
+The listener-level fields are the same for every host and never change while an Envoy lives: a
+change of one would drain each inbound connection (measured). What no chain matches is closed, so
+an undeclared port is never forwarded.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.core.v3 import base_pb2
+from envoy.config.endpoint.v3 import endpoint_components_pb2
+from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
+from envoy.config.route.v3 import route_components_pb2, route_pb2
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
+
+from hostmesh_controlplane.logic.render import http_connections, tls
+from hostmesh_controlplane.logic.render.clusters import HTTP_OPTIONS, unlimited
+from hostmesh_controlplane.logic.render.encoding import address, encode, packed, seconds
+from hostmesh_controlplane.logic.render.network_filters import (
+    LISTENER_FILTERS_SECONDS,
+    filter_state,
+    http_inspector,
+    original_dst,
+    tls_inspector,
+    to_cluster,
+)
+from hostmesh_controlplane.logic.render.outbound_listeners import ANY_ADDRESS
+from hostmesh_controlplane.logic.render.views import (
+    InboundPortView,
+    InboundView,
+    is_uninspected,
+)
+from hostmesh_core import names, ports
+from hostmesh_core.model import InboundMode, Protocol
+
+_SOURCES = ("127.0.0.6", "::6")
+"""Where connections to the app come from, so that the rules do not send them back to Envoy."""
+_ORIGINAL_DST = "envoy.network.transport_socket.original_dst_address"
+_FOR_EVER_SECONDS = 31_536_000
+"""A year: Envoy looks for idle destinations this often, and each one is this host itself."""
+_CONNECT_SECONDS = 10
+
+
+def virtual_inbound(view: InboundView) -> bytes:
+    """Render the listener that all captured inbound connections arrive at."""
+    rendered = _listener(names.VIRTUAL_INBOUND, ports.INBOUND_CAPTURE, view.uninspected)
+    rendered.listener_filters.insert(0, original_dst())
+    rendered.filter_chains.append(_loop_guard())
+    for port in view.ports:
+        if not port.port.mesh_port:
+            rendered.filter_chains.extend(chains(port, port.port.workload_port))
+    return encode(rendered)
+
+
+def mesh_port_listener(view: InboundPortView) -> bytes:
+    """Render the listener of a port that Envoy binds itself: no rule sends anything to it."""
+    uninspected = (view.port.mesh_port,) if is_uninspected(view.port) else ()
+    rendered = _listener(
+        names.mesh_port_listener(view.port.mesh_port), view.port.mesh_port, uninspected
+    )
+    rendered.filter_chains.extend(chains(view, 0))
+    return encode(rendered)
+
+
+def chains(view: InboundPortView, destination_port: int) -> list[Any]:
+    """Give the port's filter chains; `destination_port` 0 = the listener is this port's alone."""
+    found = []
+    for name, match, mtls in _matches(view):
+        chain = listener_components_pb2.FilterChain(
+            name=names.inbound_chain(view.port.workload_port, name),
+            filter_chain_match=match,
+            filters=_filters(view, terminated=mtls or match.transport_protocol != "tls"),
+        )
+        if destination_port:
+            chain.filter_chain_match.destination_port.value = destination_port
+        if mtls:
+            chain.transport_socket.CopyFrom(_socket(view))
+        found.append(chain)
+    return found
+
+
+def cluster(view: InboundPortView) -> bytes:
+    """Render the cluster that leads to the app."""
+    port = view.port
+    rendered = cluster_pb2.Cluster(
+        name=names.inbound_cluster(port.workload_port),
+        connect_timeout=seconds(_CONNECT_SECONDS),
+        circuit_breakers=unlimited(),
+    )
+    if port.listen is not None:
+        _lead_to(rendered, *port.listen)
+    else:
+        _lead_where_it_was_going(rendered, port.workload_port if port.mesh_port else 0)
+    if port.protocol.is_http:
+        options = _http_options(port.protocol)
+        rendered.typed_extension_protocol_options[HTTP_OPTIONS].CopyFrom(packed(options))
+    return encode(rendered)
+
+
+def route_configuration(view: InboundPortView) -> bytes:
+    """Render the routes of an HTTP port. Policy will come here, never by a listener."""
+    port = view.port
+    name = names.inbound_route(port.workload_port)
+    route = route_components_pb2.Route(match=route_components_pb2.RouteMatch(prefix="/"))
+    route.route.cluster = names.inbound_cluster(port.workload_port)
+    route.route.timeout.SetInParent()
+    route.route.max_stream_duration.max_stream_duration.SetInParent()
+    if port.protocol is not Protocol.GRPC:
+        route.route.retry_policy.retry_on = "reset-before-request"
+        route.route.retry_policy.num_retries.value = 2
+    host = route_components_pb2.VirtualHost(name=name, domains=["*"], routes=[route])
+    rendered = route_pb2.RouteConfiguration(
+        name=name,
+        virtual_hosts=[host],
+        # An app must not be able to say of itself that it never saw a request.
+        response_headers_to_remove=[names.UNDELIVERED_HEADER],
+    )
+    rendered.validate_clusters.value = False
+    return encode(rendered)
+
+
+def _listener(name: str, port: int, uninspected: Sequence[int]) -> Any:
+    inspectors = [tls_inspector(), http_inspector()]
+    for inspector in inspectors:
+        if uninspected:
+            inspector.filter_disabled.CopyFrom(_any_port(uninspected))
+    return listener_pb2.Listener(
+        name=name,
+        address=address(ANY_ADDRESS, port, both_families=True),
+        traffic_direction=base_pb2.INBOUND,
+        listener_filters=inspectors,
+        listener_filters_timeout=seconds(LISTENER_FILTERS_SECONDS),
+        continue_on_listener_filters_timeout=True,
+    )
+
+
+def _any_port(numbers: Sequence[int]) -> Any:
+    predicate = listener_components_pb2.ListenerFilterChainMatchPredicate
+    rules = []
+    for number in numbers:
+        rule = predicate()
+        rule.destination_port_range.start = number
+        rule.destination_port_range.end = number + 1
+        rules.append(rule)
+    if len(rules) == 1:
+        return rules[0]
+    return predicate(or_match=predicate.MatchSet(rules=rules))
+
+
+def _loop_guard() -> Any:
+    match = listener_components_pb2.FilterChainMatch()
+    match.destination_port.value = ports.INBOUND_CAPTURE
+    return listener_components_pb2.FilterChain(
+        name=names.INBOUND_BLACK_HOLE_CHAIN,
+        filter_chain_match=match,
+        filters=[to_cluster(names.BLACK_HOLE_CLUSTER, attempts=1)],
+    )
+
+
+def _matches(view: InboundPortView) -> list[tuple[str, Any, bool]]:
+    """Give the port's row of the matrix: chain name, match, whether mTLS is terminated."""
+    port = view.port
+    if is_uninspected(port):
+        # Nothing was inspected, so nothing is known but the port.
+        return [("any", _match(), port.mode is InboundMode.STRICT)]
+    raw = ("plaintext", _match("raw_buffer"), False)
+    mtls = ("mtls", _match("tls"), True)
+    match port.mode:
+        case InboundMode.STRICT:
+            return [mtls]
+        case InboundMode.DISABLE:
+            return [raw]
+        case InboundMode.PERMISSIVE if port.protocol.is_http:
+            return [mtls, raw]
+        case InboundMode.PERMISSIVE:
+            mesh = ("mtls", _match("tls", *tls.MESH_ALPN), True)
+            return [mesh, ("app-tls", _match("tls"), False), raw]
+
+
+def _match(transport: str = "", *alpn: str) -> Any:
+    return listener_components_pb2.FilterChainMatch(
+        transport_protocol=transport, application_protocols=alpn
+    )
+
+
+def _filters(view: InboundPortView, *, terminated: bool) -> list[Any]:
+    port = view.port
+    leading = [_remember_destination()] if port.mesh_port and port.listen is None else []
+    if port.protocol.is_http and terminated:
+        return [*leading, http_connections.inbound(port.workload_port, host=port.service)]
+    return [*leading, to_cluster(names.inbound_cluster(port.workload_port), attempts=1)]
+
+
+def _remember_destination() -> Any:
+    """Keep the address that the caller dialled: nothing was redirected, so Envoy does not."""
+    return filter_state({_ORIGINAL_DST: (_ORIGINAL_DST, "%DOWNSTREAM_LOCAL_ADDRESS%")})
+
+
+def _socket(view: InboundPortView) -> Any:
+    return tls.server_socket(
+        identity=view.port.identity,
+        trust_domain=view.trust_domain,
+        accepted=view.accepted,
+        http=view.port.protocol.is_http,
+    )
+
+
+def _lead_to(rendered: Any, host: str, port: int) -> None:
+    rendered.type = cluster_pb2.Cluster.STATIC
+    endpoint = endpoint_components_pb2.Endpoint(address=address(host, port))
+    locality = endpoint_components_pb2.LocalityLbEndpoints(
+        lb_endpoints=[endpoint_components_pb2.LbEndpoint(endpoint=endpoint)]
+    )
+    rendered.load_assignment.cluster_name = rendered.name
+    rendered.load_assignment.endpoints.append(locality)
+
+
+def _lead_where_it_was_going(rendered: Any, port_instead: int) -> None:
+    rendered.type = cluster_pb2.Cluster.ORIGINAL_DST
+    rendered.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED
+    rendered.cleanup_interval.CopyFrom(seconds(_FOR_EVER_SECONDS))
+    first, second = _SOURCES
+    bind = rendered.upstream_bind_config
+    bind.source_address.address = first
+    bind.source_address.port_value = 0
+    bind.extra_source_addresses.add().address.address = second
+    bind.extra_source_addresses[0].address.port_value = 0
+    if port_instead:
+        rendered.original_dst_lb_config.upstream_port_override.value = port_instead
+
+
+def _http_options(protocol: Protocol) -> Any:
+    """Speak to the app as the caller does, where the declaration leaves it open.
+
+    An app on an `http` port may know h2c too and was reachable by it before it joined.
+    """
+    options = http_protocol_options_pb2.HttpProtocolOptions()
+    if protocol is Protocol.HTTP:
+        options.use_downstream_protocol_config.http_protocol_options.SetInParent()
+        options.use_downstream_protocol_config.http2_protocol_options.SetInParent()
+    else:
+        options.explicit_http_config.http2_protocol_options.SetInParent()
+    return options

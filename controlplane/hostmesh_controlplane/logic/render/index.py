@@ -1,0 +1,166 @@
+"""The facts of every service by the name of the resource that they make, kept incrementally.
+
+A change of one service replaces that service's facts and names the resources that they feed;
+nothing here ever walks over all services.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from hostmesh_controlplane.logic.render.domains import PortDomains
+from hostmesh_controlplane.logic.render.endpoints import same_network
+from hostmesh_controlplane.logic.render.views import (
+    ClusterFacts,
+    DirectFacts,
+    EndpointFacts,
+    TcpListenerFacts,
+    VirtualHostFacts,
+)
+from hostmesh_core import names, type_urls
+from hostmesh_core.model import Service
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+Named = tuple[str, str]
+"""A type URL and a resource's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFacts:
+    """All that one service decides, by the name of the resource it decides about."""
+
+    clusters: dict[str, ClusterFacts] = field(default_factory=dict)
+    endpoints: dict[str, EndpointFacts] = field(default_factory=dict)
+    tcp: dict[str, TcpListenerFacts] = field(default_factory=dict)
+    virtual_hosts: dict[int, VirtualHostFacts] = field(default_factory=dict)
+    direct: dict[str, DirectFacts] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, service: Service | None) -> "ServiceFacts":
+        """Take a service apart; None gives nothing."""
+        found = cls()
+        if service is None:
+            return found
+        for port in service.ports:
+            name = names.outbound_cluster(service.host, port.number)
+            found.clusters[name] = ClusterFacts.of(service, port.number, port.protocol)
+            found.endpoints[name] = EndpointFacts.of(service, port.number)
+            if port.protocol.is_http:
+                found.virtual_hosts[port.number] = VirtualHostFacts.of(service, port.number)
+            elif service.vip4 or service.vip6:
+                listener = names.outbound_tcp_listener(service.vip4 or service.vip6, port.number)
+                found.tcp[listener] = TcpListenerFacts(
+                    service.host, port.number, service.vip4, service.vip6
+                )
+        found.direct.update(_direct(service))
+        return found
+
+
+class OutboundIndex:
+    """What all services decide together."""
+
+    def __init__(self) -> None:
+        """Start with an empty mesh."""
+        self._services: dict[str, ServiceFacts] = {}
+        self.clusters: dict[str, ClusterFacts] = {}
+        self.endpoints: dict[str, EndpointFacts] = {}
+        self.tcp: dict[str, TcpListenerFacts] = {}
+        self.http: dict[int, dict[str, VirtualHostFacts]] = {}
+        """Per port with HTTP services: host -> facts."""
+        self.domains: dict[int, PortDomains] = {}
+        self.direct: dict[str, dict[tuple[str, str], DirectFacts]] = {}
+        """Per listener name: (network, host) -> facts; more than one only across networks."""
+        self.http_listeners: dict[str, int] = {}
+        self.routes: dict[str, int] = {}
+
+    def replace(self, host: str, service: Service | None) -> Iterator[Named]:
+        """Take over a service's new value, and give the resources whose facts changed."""
+        old = self._services.pop(host, ServiceFacts())
+        new = ServiceFacts.of(service)
+        if service is not None:
+            self._services[host] = new
+        yield from _exchange(self.clusters, old.clusters, new.clusters, type_urls.CLUSTER)
+        yield from _exchange(self.endpoints, old.endpoints, new.endpoints, type_urls.ENDPOINT)
+        yield from _exchange(self.tcp, old.tcp, new.tcp, type_urls.LISTENER)
+        yield from self._exchange_virtual_hosts(host, old, new)
+        yield from self._exchange_direct(host, old, new)
+
+    def direct_facts(self, name: str, network: str) -> DirectFacts | None:
+        """Give the instance that a client of this network reaches at these addresses."""
+        owners = self.direct.get(name, {})
+        near = (owner for owner in sorted(owners) if same_network(network, owner[0]))
+        first = next(near, None)
+        return None if first is None else owners[first]
+
+    def direct_names(self, network: str) -> Iterator[str]:
+        """Give the listener names of all instances that a client of this network reaches."""
+        return (name for name in self.direct if self.direct_facts(name, network) is not None)
+
+    def _exchange_virtual_hosts(
+        self, host: str, old: ServiceFacts, new: ServiceFacts
+    ) -> Iterator[Named]:
+        for port in _differing(old.virtual_hosts, new.virtual_hosts):
+            if (gone := old.virtual_hosts.get(port)) is not None:
+                self.domains[port].remove(gone)
+                del self.http[port][host]
+            if (come := new.virtual_hosts.get(port)) is not None:
+                self.domains.setdefault(port, PortDomains()).add(come)
+                self.http.setdefault(port, {})[host] = come
+            yield type_urls.ROUTE, names.outbound_route(port)
+            yield from self._open_or_close(port)
+
+    def _open_or_close(self, port: int) -> Iterator[Named]:
+        """Keep the port's listener while it has a service; its content depends on none."""
+        listener, route = names.outbound_http_listener(port), names.outbound_route(port)
+        if self.http[port] and listener not in self.http_listeners:
+            self.http_listeners[listener] = self.routes[route] = port
+            yield type_urls.LISTENER, listener
+        elif not self.http[port]:
+            del self.http[port], self.domains[port]
+            del self.http_listeners[listener], self.routes[route]
+            yield type_urls.LISTENER, listener
+
+    def _exchange_direct(self, host: str, old: ServiceFacts, new: ServiceFacts) -> Iterator[Named]:
+        for name in _differing(old.direct, new.direct):
+            owners = self.direct.setdefault(name, {})
+            if (gone := old.direct.get(name)) is not None:
+                del owners[gone.keys[0].network, host]
+            if (come := new.direct.get(name)) is not None:
+                owners[come.keys[0].network, host] = come
+            if not owners:
+                del self.direct[name]
+            yield type_urls.LISTENER, name
+
+
+def _direct(service: Service) -> Iterable[tuple[str, DirectFacts]]:
+    """Give one listener per registered instance, healthy or not: plaintext never goes there.
+
+    An instance may serve several of the service's ports; the smallest one names it.
+    """
+    found: dict[str, DirectFacts] = {}
+    for endpoint in sorted(service.endpoints, key=lambda each: each.service_port):
+        if not endpoint.meshed:
+            continue
+        keys = (endpoint.key, *endpoint.additional)
+        name = names.direct_listener(endpoint.key.address, endpoint.key.port)
+        found.setdefault(
+            name, DirectFacts(service.host, endpoint.service_port, keys, service.identities)
+        )
+    return found.items()
+
+
+def _exchange(
+    index: dict[str, V], old: dict[str, V], new: dict[str, V], type_url: str
+) -> Iterator[Named]:
+    for name in _differing(old, new):
+        if name in new:
+            index[name] = new[name]
+        elif index.get(name) == old[name]:  # else another service has just taken the name over
+            del index[name]
+        yield type_url, name
+
+
+def _differing(old: dict[K, V], new: dict[K, V]) -> list[K]:
+    return [key for key in {**old, **new} if old.get(key) != new.get(key)]
