@@ -1,14 +1,12 @@
-"""Leases of registered hosts (DESIGN 5): who has gone silent, and what stays out because of it.
+"""Leases of registered hosts (DESIGN 5): who has gone silent.
 
 `now` is monotonic seconds. Renewals and sweeps cost what they touch: a lease is looked at
-again only when it comes near its end, never because there are many others.
+again only when it comes near its end, never because there are many others. What an ended lease
+takes out of the mesh, and for how long, `merge` keeps.
 """
 
 import heapq
-from collections.abc import Iterable, Set
 from dataclasses import dataclass
-
-from hostmesh_core.ids import EndpointKey
 
 LEASE_SECONDS = 12.0
 RENEW_SECONDS = 4.0
@@ -20,9 +18,6 @@ HOLD_SHARE = 0.3
 HOLD_COUNT = 5
 """More leases than this share and this number ending within the window is more likely this side's
 trouble than that many dead hosts: none of them ends until fewer are left or an operator says so."""
-
-Pair = tuple[str, EndpointKey]
-"""A service's full host name and one of its keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,41 +123,3 @@ class Leases:
     def _push(self, host_id: str) -> None:
         self._entry[host_id] = self._ends[host_id]
         heapq.heappush(self._heap, (self._ends[host_id], host_id))
-
-
-class Ended:
-    """The pairs that are out because their lease ended, whatever other catalogs say of them."""
-
-    def __init__(self) -> None:
-        self._out: dict[str, set[EndpointKey]] = {}
-
-    def __contains__(self, pair: Pair) -> bool:
-        """Tell whether the pair is out."""
-        service, key = pair
-        return key in self._out.get(service, ())
-
-    def pairs(self) -> tuple[Pair, ...]:
-        """Give all of them, in order."""
-        return tuple(
-            (service, key) for service in sorted(self._out) for key in sorted(self._out[service])
-        )
-
-    def add(self, pairs: Iterable[Pair]) -> None:
-        """Note pairs whose lease ended."""
-        for service, key in pairs:
-            self._out.setdefault(service, set()).add(key)
-
-    def returned(self, pairs: Iterable[Pair]) -> list[Pair]:
-        """Let pairs back in that are registered again or released by an operator; give them."""
-        back = [pair for pair in pairs if pair in self]
-        for service, key in back:
-            keys = self._out[service]
-            keys.discard(key)
-            if not keys:
-                del self._out[service]
-        return back
-
-    def listed(self, service: str, keys: Set[EndpointKey]) -> list[Pair]:
-        """Forget what no catalog lists for the service any more; give it."""
-        gone = [(service, key) for key in sorted(self._out.get(service, set()) - keys)]
-        return self.returned(gone)

@@ -20,6 +20,8 @@ class Table(StrEnum):
     SOURCES = "sources"
     SERVICES = "services"
     """Per service: its state and inbound mode."""
+    REGISTRATIONS = "registrations"
+    """Per host id: what it has registered, so that a restart ends nobody."""
 
 
 @dataclass(frozen=True, slots=True)
