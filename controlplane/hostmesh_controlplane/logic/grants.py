@@ -1,0 +1,143 @@
+"""`hostmesh host grant`: how what one host may claim is widened and narrowed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Self
+
+from hostmesh_controlplane.logic.request_body import RequestBody
+from hostmesh_controlplane.logic.tokens import account_of, covers
+from hostmesh_core.errors import BadInput
+from hostmesh_core.grant import Claim, Grant
+
+_DEFAULT_NAMESPACE = "default"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Name:
+    """`[NAMESPACE/]NAME` as an operator writes it; empty namespace = the grant's only one."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantChange:
+    """What is added and removed, in the operator's words."""
+
+    add_service: tuple[Name, ...] = ()
+    add_service_account: tuple[Name, ...] = ()
+    add_cidr: tuple[str, ...] = ()
+    remove_service: tuple[Name, ...] = ()
+    remove_service_account: tuple[Name, ...] = ()
+    remove_cidr: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, values: Mapping[str, object]) -> Self:
+        """Read the operator API's body. Raises BadInput that names the field."""
+        body = RequestBody(values, what="change the grant")
+        change = cls(
+            add_service=_names(body, "add_service"),
+            add_service_account=_names(body, "add_service_account"),
+            add_cidr=body.cidrs("add_cidr"),
+            remove_service=_names(body, "remove_service"),
+            remove_service_account=_names(body, "remove_service_account"),
+            remove_cidr=body.cidrs("remove_cidr"),
+        )
+        body.done()
+        if change == cls():
+            raise BadInput("cannot change the grant: no change was asked for")
+        return change
+
+
+def apply(grant: Grant, change: GrantChange) -> Grant:
+    """Give the grant after `change`: removals first, so that both can be said at once.
+
+    Raises BadInput for a removal of what is not there: a typing error must not look like success.
+    """
+    claims = grant.claims
+    for name in change.remove_service:
+        claims = _without_service(grant, claims, _placed(grant, name))
+    for name in change.remove_service_account:
+        claims = _without_account(grant, claims, _placed(grant, name))
+    for name in change.add_service_account:
+        claims = _with_account(claims, _placed(grant, name))
+    for name in change.add_service:
+        claims = _with_service(claims, _placed(grant, name))
+    return replace(grant, claims=tuple(sorted(set(claims))), cidrs=_cidrs(grant, change))
+
+
+def _names(body: RequestBody, key: str) -> tuple[Name, ...]:
+    names = []
+    for text in body.texts(key):
+        namespace, slash, name = text.rpartition("/")
+        if slash:
+            body.pattern(key, namespace)
+        names.append(Name(namespace, body.pattern(key, name)))
+    return tuple(names)
+
+
+def _placed(grant: Grant, name: Name) -> Name:
+    """Fill in the namespace where the operator left it out."""
+    if name.namespace:
+        return name
+    namespaces = {claim.namespace for claim in grant.claims} or {_DEFAULT_NAMESPACE}
+    if len(namespaces) > 1:
+        known = ", ".join(sorted(namespaces))
+        raise BadInput(
+            f"cannot change the grant: {name.name!r} may be in any of the namespaces {known}; "
+            f"write NAMESPACE/{name.name}"
+        )
+    return Name(namespaces.pop(), name.name)
+
+
+def _without_account(grant: Grant, claims: tuple[Claim, ...], name: Name) -> tuple[Claim, ...]:
+    gone = {c for c in claims if (c.namespace, c.service_account) == (name.namespace, name.name)}
+    return _without(grant, claims, gone, name)
+
+
+def _without_service(grant: Grant, claims: tuple[Claim, ...], name: Name) -> tuple[Claim, ...]:
+    """Take a service away and leave its account: the host's apps go on calling others."""
+    gone = {c for c in claims if (c.namespace, c.service) == (name.namespace, name.name)}
+    left = _without(grant, claims, gone, name)
+    kept = {(c.namespace, c.service_account) for c in left}
+    bare = (replace(c, service="") for c in gone if (c.namespace, c.service_account) not in kept)
+    return (*left, *bare)
+
+
+def _without(
+    grant: Grant, claims: tuple[Claim, ...], gone: set[Claim], name: Name
+) -> tuple[Claim, ...]:
+    if not gone:
+        raise BadInput(
+            f"cannot remove {name.namespace}/{name.name}: the grant covers {covers(grant)}"
+        )
+    return tuple(c for c in claims if c not in gone)
+
+
+def _with_account(claims: tuple[Claim, ...], name: Name) -> tuple[Claim, ...]:
+    """Let one more account hold a certificate and register what the others may."""
+    services = {c.service for c in claims if c.namespace == name.namespace and c.service}
+    return (*claims, *(Claim(name.namespace, name.name, s) for s in sorted(services) or ("",)))
+
+
+def _with_service(claims: tuple[Claim, ...], name: Name) -> tuple[Claim, ...]:
+    """Let every account of the namespace register it; without one, the account of its name.
+
+    A client's bare claim becomes the service's: it stated nothing but the account.
+    """
+    accounts = {c.service_account for c in claims if c.namespace == name.namespace}
+    kept = tuple(c for c in claims if c.namespace != name.namespace or c.service)
+    added = (
+        Claim(name.namespace, account, name.name)
+        for account in sorted(accounts) or (account_of(name.name),)
+    )
+    return (*kept, *added)
+
+
+def _cidrs(grant: Grant, change: GrantChange) -> tuple[str, ...]:
+    for cidr in change.remove_cidr:
+        if cidr not in grant.cidrs:
+            known = ", ".join(grant.cidrs) or "none"
+            raise BadInput(f"cannot remove network {cidr}: the grant has {known}")
+    kept = (cidr for cidr in grant.cidrs if cidr not in change.remove_cidr)
+    return tuple(dict.fromkeys((*kept, *change.add_cidr)))
