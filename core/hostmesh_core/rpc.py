@@ -6,6 +6,10 @@ ADS_SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 HOST_SERVICE = "hostmesh.v1.Host"
 HOST_CONNECT = "/hostmesh.v1.Host/Connect"
 
+STREAM_ID_METADATA = "hostmesh-stream-id"
+"""Initial metadata of an ADS stream: how the control plane calls it, for `Applied` on the host
+stream. It comes at once, so it also proves that a control plane is there and takes the stream."""
+
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     # The defaults end a stream that pings every 2 s after 8 s: "Too many pings" (measured).
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),

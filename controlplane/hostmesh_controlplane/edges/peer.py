@@ -8,6 +8,7 @@ import ipaddress
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import grpc.aio
 from cryptography import x509
@@ -35,7 +36,7 @@ class Peer:
     """128 random bits in hex, made here: names this stream in `Applied` and in the tables."""
 
 
-def peer_of(context: "grpc.aio.ServicerContext[object, object]") -> Peer:
+def peer_of(context: grpc.aio.ServicerContext[Any, Any]) -> Peer:
     """Read the peer of a stream on the mutual TLS listener.
 
     Raises UnknownPeer where the certificate is missing or has not exactly one SPIFFE URI.
