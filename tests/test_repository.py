@@ -17,8 +17,10 @@ REGISTRIES = [
     "py" "pi.org", "python" "hosted.org", "debian" ".org/debian", "npm" "js.org", "ghcr" ".io",
     "docker" ".io", "quay" ".io", "golang" ".org", "crates" ".io",
 ]  # fmt: skip
-UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b")
-MACHINE_PATH = "/work/"
+UNFINISHED = re.compile(
+    r"\b({})\b".format("|".join(["TO" + "DO", "FIX" + "ME", "X" * 3, "HA" + "CK"]))
+)
+MACHINE_PATH = "/{}/".format("work")
 
 
 def _files(*suffixes: str) -> Iterator[Path]:
