@@ -84,6 +84,11 @@ class Mesh:
         self._inputs.put_nowait((change, waiter))
         return waiter
 
+    async def store_record(self, host: str, record: ServiceRecord) -> None:
+        """Store what an operator decided of a service, then merge and publish it."""
+        await self._put(Table.SERVICES, host, record.to_bytes())
+        await self.apply(set_record(host, record))
+
     def find(self, name: str) -> Service:
         """Give the service of a full host name, an alias, or a short name that only one has.
 

@@ -1,4 +1,4 @@
-"""From what a host may serve to what its own Envoy is told about it: protocols and modes settled."""
+"""From what a host may serve to what its Envoy is told about it: protocols and modes settled."""
 
 from collections.abc import Callable, Iterable
 

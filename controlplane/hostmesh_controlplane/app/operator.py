@@ -1,0 +1,257 @@
+"""What the operator API's calls mean: reads of the running state, and the few writes."""
+
+import time
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Protocol
+
+from hostmesh_controlplane.app.authority import Authority
+from hostmesh_controlplane.app.mesh import Mesh
+from hostmesh_controlplane.app.proxies import Applied, Proxies, ProxyStream
+from hostmesh_controlplane.edges.operator_api import Call, Route
+from hostmesh_controlplane.logic import answers, service_state
+from hostmesh_controlplane.logic.catalog import SourceStatus
+from hostmesh_controlplane.logic.grants import GrantChange
+from hostmesh_controlplane.logic.host_record import HostRecord
+from hostmesh_controlplane.logic.service_state import Decision
+from hostmesh_controlplane.logic.tokens import TokenRecord, TokenRequest, covers
+from hostmesh_core import type_urls
+from hostmesh_core.errors import BadInput, Refused
+from hostmesh_core.model import InboundMode, Service
+from hostmesh_core.xds.reports import TypeStatus
+
+
+class CatalogsView(Protocol):
+    """What this asks of the catalogs (`app.catalogs`)."""
+
+    def statuses(self) -> Iterable[SourceStatus]:
+        """Give how each source is."""
+
+    def accept(self, source: str) -> int:
+        """Release what is held of a source; gives how many endpoints. Raises BadInput."""
+
+
+class HostsView(Protocol):
+    """What this asks of the host streams (`app.hosts`)."""
+
+    def connected(self, host_id: str) -> str:
+        """Give the address a live stream comes from, or an empty text."""
+
+
+class Operator:
+    """The handlers, and the routes that lead to them."""
+
+    def __init__(
+        self,
+        *,
+        mesh: Mesh,
+        authority: Authority,
+        proxies: Proxies,
+        catalogs: CatalogsView,
+        hosts: HostsView,
+        mesh_wide: InboundMode,
+    ) -> None:
+        self._mesh = mesh
+        self._authority = authority
+        self._proxies = proxies
+        self._catalogs = catalogs
+        self._hosts = hosts
+        self._mesh_wide = mesh_wide
+
+    def routes(self) -> list[Route]:
+        """Give every call of the API."""
+        return [
+            Route("GET", "/v1/services", self._services),
+            Route("GET", "/v1/services/{name}", self._service),
+            Route("POST", "/v1/services/{name}/require-mesh", self._require_mesh),
+            Route("POST", "/v1/services/{name}/allow-unmeshed", self._allow_unmeshed),
+            Route("GET", "/v1/endpoints/{name}", self._endpoints),
+            Route("GET", "/v1/proxy-status", self._proxy_status),
+            Route("GET", "/v1/sources", self._sources),
+            Route("POST", "/v1/sources/{name}/accept", self._accept),
+            Route("GET", "/v1/hosts", self._list_hosts),
+            Route("POST", "/v1/hosts/{host}/grant", self._grant),
+            Route("POST", "/v1/hosts/{host}/revoke", self._revoke),
+            Route("GET", "/v1/tokens", self._tokens),
+            Route("POST", "/v1/tokens", self._create_token),
+            Route("POST", "/v1/tokens/{id}/revoke", self._revoke_token),
+        ]
+
+    # Services
+
+    async def _services(self, _: Call) -> object:
+        services = sorted(self._mesh.state.services.values(), key=lambda service: service.host)
+        return [answers.service_row(service, self._mesh_wide) for service in services]
+
+    async def _service(self, call: Call) -> object:
+        return answers.service_detail(self._mesh.find(call.path["name"]), self._mesh_wide)
+
+    async def _endpoints(self, call: Call) -> object:
+        return answers.endpoint_rows(self._mesh.find(call.path["name"]))
+
+    async def _require_mesh(self, call: Call) -> object:
+        service = self._mesh.find(call.path["name"])
+        record = self._mesh.state.record(service.host)
+        decision = service_state.require_mesh(service, record, force=call.body.get("force") is True)
+        withheld = len(decision.withheld)
+        return await self._decided(
+            service, decision, f"{service.host} is in state mesh; {withheld} endpoint(s) withheld"
+        )
+
+    async def _allow_unmeshed(self, call: Call) -> object:
+        service = self._mesh.find(call.path["name"])
+        record = self._mesh.state.record(service.host)
+        decision = service_state.allow_unmeshed(
+            service,
+            record,
+            cidrs=_texts(call.body.get("cidr")),
+            required_by=self._required(service),
+        )
+        admitted = len(decision.admitted)
+        return await self._decided(
+            service, decision, f"{service.host} is in state mixed; {admitted} endpoint(s) admitted"
+        )
+
+    def _required(self, service: Service) -> str:
+        listings = self._mesh.state.inputs[service.host].listings
+        return next((one.origin for _, one in listings if one.require_mesh), "")
+
+    async def _decided(self, service: Service, decision: Decision, done: str) -> object:
+        if decision.refused:
+            raise Refused(decision.refused)
+        await self._mesh.store_record(service.host, decision.record)
+        return {"done": done, "host": service.host}
+
+    # Sources and proxies
+
+    async def _sources(self, _: Call) -> object:
+        counts = answers.source_counts(self._mesh.state.services.values())
+        return [_source_row(status, counts) for status in self._catalogs.statuses()]
+
+    async def _accept(self, call: Call) -> object:
+        name = call.path["name"]
+        released = self._catalogs.accept(name)
+        return {"done": f"source {name} is believed again: {released} held endpoint(s) released"}
+
+    async def _proxy_status(self, call: Call) -> object:
+        wanted = call.query.get("host")
+        chosen = self._authority.find_host(wanted).host_id if wanted else None
+        streams = [s for s in self._proxies.streams() if chosen in (None, s.host_id)]
+        return [row for stream in streams for row in self._stream_rows(stream)]
+
+    def _stream_rows(self, stream: ProxyStream) -> list[answers.Row]:
+        record = self._authority.host(stream.host_id)
+        name = record.hostname if record else ""
+        return [
+            _proxy_row(stream, name, status)
+            for type_url in type_urls.ORDER
+            if (status := stream.delta.status().get(type_url)) is not None
+        ]
+
+    # Hosts and tokens
+
+    async def _list_hosts(self, _: Call) -> object:
+        now = time.time()
+        return [self._host_row(record, now) for record in self._authority.hosts()]
+
+    def _host_row(self, record: HostRecord, now: float) -> answers.Row:
+        address = self._hosts.connected(record.host_id)
+        state = "revoked" if record.revoked else ("connected" if address else "away")
+        instances = self._mesh.state.instances.get(record.host_id, ())
+        return {
+            "id": record.host_id,
+            "name": record.hostname,
+            "role": record.grant.role.value,
+            "kind": record.kind.value,
+            "covers": covers(record.grant),
+            "address": address,
+            "state": state,
+            "certificate_hours_left": round(record.hours_left(now), 1),
+            "registered": [f"{i.service} {i.keys[0]}" for i in instances],
+            "grant": record.grant.to_json(),
+        }
+
+    async def _grant(self, call: Call) -> object:
+        record = self._authority.find_host(call.path["host"])
+        after = await self._authority.grant_change(record.host_id, GrantChange.parse(call.body))
+        return {
+            "done": f"host {record.hostname} may claim: {covers(after.grant)}",
+            "grant": after.grant.to_json(),
+        }
+
+    async def _revoke(self, call: Call) -> object:
+        record = self._authority.find_host(call.path["host"])
+        await self._authority.revoke_host(record.host_id, str(call.body.get("reason", "")))
+        return {"done": f"host {record.hostname} ({record.host_id}) is revoked"}
+
+    async def _tokens(self, _: Call) -> object:
+        now = time.time()
+        return [_token_row(record, now) for record in await self._authority.list_tokens()]
+
+    async def _create_token(self, call: Call) -> object:
+        text, record = await self._authority.create_token(TokenRequest.parse(call.body))
+        return {
+            "token": text,
+            "id": record.id,
+            "uses": record.uses,
+            "covers": covers(record.grant),
+        }
+
+    async def _revoke_token(self, call: Call) -> object:
+        record = await self._authority.revoke_token(call.path["id"])
+        return {"done": f"token {record.id} is revoked"}
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise BadInput("cannot use `cidr`: expected a list of texts")
+    return tuple(value)
+
+
+def _source_row(status: SourceStatus, counts: Mapping[str, tuple[int, int, int]]) -> answers.Row:
+    services, endpoints, _ = counts.get(status.source, (0, 0, 0))
+    word = "healthy" if status.healthy else "stale"
+    return {
+        "name": status.source,
+        "kind": status.kind,
+        "status": f"holding {status.held}" if status.held else word,
+        "services": services,
+        "endpoints": endpoints,
+        "held": status.held,
+        "synced": status.synced,
+        "detail": status.detail,
+    }
+
+
+def _proxy_row(stream: ProxyStream, name: str, status: TypeStatus) -> answers.Row:
+    said = stream.applied.get(status.type_url, Applied())
+    sent = int(status.sent or 0)
+    rejected = said.rejected or (status.nacked.detail if status.nacked else "")
+    applied = "synced" if said.version >= sent else "pending"
+    sent_at = stream.sent_at.get(status.type_url)
+    return {
+        "host": stream.host_id,
+        "name": name,
+        "stream": stream.stream_id,
+        "type": type_urls.SHORT.get(status.type_url, status.type_url),
+        "sent": sent,
+        "stored": int(status.acked or 0),
+        "applied": said.version,
+        "rejected": "yes" if rejected else "no",
+        "quarantined": list(status.quarantined),
+        "age": f"{time.monotonic() - sent_at:.0f}s" if sent_at else "-",
+        "state": "rejected" if rejected else applied,
+        "detail": rejected,
+    }
+
+
+def _token_row(record: TokenRecord, now: float) -> answers.Row:
+    return {
+        "id": record.id,
+        "covers": covers(record.grant),
+        "uses_left": record.uses_left,
+        "expires": datetime.fromtimestamp(record.expires_at, UTC).isoformat(timespec="seconds"),
+        "state": record.state(now),
+    }
