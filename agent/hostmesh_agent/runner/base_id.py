@@ -1,0 +1,73 @@
+"""Envoy's base-id: the first number that no other Envoy of this machine has.
+
+Envoy names its shared memory after it (/dev/shm/envoy_shared_memory_<ten times the number>) and
+takes away whatever has that name, so two of one number silently replace each other's. Each runner
+therefore holds a lock file beside it, and passes over numbers that a stranger's Envoy has.
+"""
+
+import fcntl
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+
+from hostmesh_core.errors import Refused
+
+SHARED_MEMORY = "/dev/shm"  # noqa: S108  the kernel's, where Envoy itself puts it
+LIMIT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class BaseId:
+    """A number, and the lock that keeps it ours for as long as this process lives."""
+
+    number: int
+    lock: int
+    """File descriptor."""
+
+
+def claim(state_file: str, *, folder: str = SHARED_MEMORY) -> BaseId:
+    """Take the number kept in `state_file` again, else the first free one, and keep that.
+
+    Raises Refused where none of the first 1000 is free.
+    """
+    kept = _kept(state_file)
+    for number in ([kept] if kept is not None else []) + list(range(LIMIT)):
+        if number != kept and _in_use(folder, number):
+            continue
+        lock = _lock(f"{folder}/hostmesh_base_id_{number}")
+        if lock is not None:
+            _keep(state_file, number)
+            return BaseId(number, lock)
+    raise Refused(f"cannot find a free base-id for Envoy below {LIMIT}: see {folder}")
+
+
+def _in_use(folder: str, number: int) -> bool:
+    return os.path.lexists(f"{folder}/envoy_shared_memory_{number * 10}")
+
+
+def _lock(path: str) -> int | None:
+    """Lock the file, or None where another runner has it, or somebody else made it."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _kept(state_file: str) -> int | None:
+    with suppress(OSError, ValueError), open(state_file, encoding="ascii") as file:  # noqa: PTH123
+        number = int(file.read(16))
+        return number if 0 <= number < LIMIT else None
+    return None
+
+
+def _keep(state_file: str, number: int) -> None:
+    new = f"{state_file}.new"
+    with open(new, "w", encoding="ascii") as file:  # noqa: PTH123
+        file.write(f"{number}\n")
+    os.replace(new, state_file)  # noqa: PTH105
