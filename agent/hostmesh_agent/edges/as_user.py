@@ -1,0 +1,59 @@
+"""Runs one piece of work as another user, in a child: root reads and removes, the user works.
+
+`join` opens sockets and writes keys; it must not do that as root, yet root alone may remove the
+token file afterwards.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+
+from hostmesh_agent.edges.users import User, become
+from hostmesh_core.errors import BadInput, HostmeshError, Refused, Unreachable
+
+_FAMILIES: Mapping[str, type[HostmeshError]] = {
+    "BadInput": BadInput,
+    "Refused": Refused,
+    "Unreachable": Unreachable,
+}
+
+Work = Callable[[], Mapping[str, object]]
+
+
+def run_as(user: User, work: Work) -> dict[str, object]:
+    """Run `work` as `user` and give its answer (a JSON object). Errors keep family and sentence."""
+    if os.geteuid() == user.uid:
+        return dict(work())
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(read_end)
+        _child(user, work, write_end)
+    os.close(write_end)
+    with os.fdopen(read_end, "rb") as pipe:
+        said = pipe.read()
+    os.waitpid(pid, 0)
+    if not said:
+        raise Unreachable(f"cannot finish the work of uid {user.uid}: its process ended early")
+    answer = json.loads(said)
+    if "error" in answer:
+        raise _FAMILIES[answer["family"]](answer["error"])
+    return dict(answer["result"])
+
+
+def _child(user: User, work: Work, write_end: int) -> None:
+    """Never returns: the child has the parent's stack and must not run on in it."""
+    try:
+        try:
+            become(user)
+            answer: dict[str, object] = {"result": dict(work())}
+        except HostmeshError as error:
+            answer = {"error": str(error), "family": _family(error)}
+        with os.fdopen(write_end, "wb") as pipe:
+            pipe.write(json.dumps(answer).encode())
+    finally:
+        os._exit(0)
+
+
+def _family(error: HostmeshError) -> str:
+    return next((name for name, kind in _FAMILIES.items() if isinstance(error, kind)), "Refused")
