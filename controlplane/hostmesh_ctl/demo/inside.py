@@ -72,3 +72,17 @@ def ask(  # noqa: PLR0913 - one HTTP request has these parts
             return response.status, response.read()
         except (OSError, http.client.HTTPException) as error:
             raise NoAnswer(f"cannot read {url_path} at port {port} inside: {error!r}") from error
+
+
+def ask_unix(path: str, url_path: str, *, seconds: float = 5.0) -> tuple[int, bytes]:
+    """Make one HTTP GET over a unix socket. Raises NoAnswer."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as made:
+        made.settimeout(seconds)
+        connection = _Connection(made, "localhost")
+        try:
+            made.connect(path)
+            connection.request("GET", url_path)
+            response = connection.getresponse()
+            return response.status, response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise NoAnswer(f"cannot read {url_path} at {path}: {error!r}") from error

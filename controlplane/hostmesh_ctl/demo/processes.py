@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -33,6 +34,48 @@ def child_of(pid: int, *, seconds: float = 5.0) -> int:
     return 0
 
 
+def words_of(pid: int) -> list[str]:
+    """Give the command line of `pid`; empty = it is gone, or a zombie."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return []
+
+
+def inside(holder: int, words: Sequence[str]) -> list[int]:
+    """Give the processes of a host whose command line has all `words`, the oldest first.
+
+    A word is the end of an argument: `hostmesh-agent` finds /usr/bin/hostmesh-agent.
+    """
+    mine = _namespace(holder)
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        pid = int(folder.name)
+        started = start_ticks(pid)
+        if started and _has(words_of(pid), words) and _namespace(pid) == mine:
+            found.append((started, pid))
+    return [pid for _, pid in sorted(found)]
+
+
+def _has(line: Sequence[str], words: Sequence[str]) -> bool:
+    return all(any(part.endswith(word) for part in line) for word in words)
+
+
+def _namespace(pid: int) -> str:
+    try:
+        return str(Path(f"/proc/{pid}/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def send(pid: int, number: signal.Signals) -> None:
+    """Send a signal; nothing happens if the process has ended."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
 class Running:
     """One background process of a host; its output is in `log`."""
 
@@ -51,10 +94,7 @@ class Running:
     def signal(self, number: signal.Signals) -> None:
         """Send a signal; nothing happens if it has ended."""
         if self.alive and self.pid:
-            try:
-                os.kill(self.pid, number)
-            except ProcessLookupError:
-                return
+            send(self.pid, number)
 
     def wait(self, seconds: float) -> int | None:
         """Wait for its end and give its exit status; None = it still runs after `seconds`."""
