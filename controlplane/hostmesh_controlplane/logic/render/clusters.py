@@ -8,7 +8,7 @@ states none gets a TLS socket without a certificate: refused, never plaintext.
 from typing import Any
 
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
-from envoy.config.core.v3 import base_pb2, protocol_pb2
+from envoy.config.core.v3 import protocol_pb2, socket_option_pb2
 from envoy.extensions.matching.common_inputs.transport_socket.v3 import (
     transport_socket_inputs_pb2 as socket_inputs_pb2,
 )
@@ -78,7 +78,7 @@ def survive_vanishing_hosts(rendered: Any) -> None:
     """Set what a host that says nothing any more is noticed by (DESIGN 9)."""
     rendered.connect_timeout.CopyFrom(seconds(_MESH_CONNECT_SECONDS))
     rendered.upstream_bind_config.socket_options.append(
-        base_pb2.SocketOption(
+        socket_option_pb2.SocketOption(
             description="TCP_USER_TIMEOUT",
             level=_IPPROTO_TCP,
             name=_TCP_USER_TIMEOUT,
