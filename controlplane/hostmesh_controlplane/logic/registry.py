@@ -14,13 +14,14 @@ from hostmesh_controlplane.logic.declarations import Declaration, DeclarationKey
 from hostmesh_core import ports
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.errors import BadInput
-from hostmesh_core.grant import Claim, Grant
+from hostmesh_core.grant import Grant
 from hostmesh_core.ids import EndpointKey, Identity, SpiffeId
 from hostmesh_core.model import Health, InboundMode, Port, Protocol, RegisteredInstance
 
 Holder = tuple[str, str]
 """Host id and service host name that a key is registered for."""
-HealthOf = Mapping[DeclarationKey, tuple[Health, tuple[str, ...]]]
+HealthSaid = tuple[Health, tuple[str, ...]]
+HealthOf = Mapping[DeclarationKey, HealthSaid]
 
 
 class Why(StrEnum):
@@ -102,6 +103,8 @@ class Refusal:
     port: int
     why: Why
     reason: str
+    host: str = ""
+    """Full host name, where it could be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +138,14 @@ def decide(
     taken: dict[EndpointKey, str] = {}
     workload_ports: dict[int, str] = {}
     for service in services:
+        name = ""
         try:
-            item = _accept(service, health, host, around)
+            declared = _read(service, host, around)
+            name = declared.host
+            item = _accept(declared, health.get(declarations.key_of(service)), host, around)
             _claim(item, taken, workload_ports)
         except _Refused as error:
-            refused.append(Refusal(service.service, service.port, error.why, str(error)))
+            refused.append(Refusal(service.service, service.port, error.why, str(error), name))
         else:
             accepted.append(item)
     return Decision(tuple(accepted), tuple(refused))
@@ -167,14 +173,17 @@ def outbound_identities(
     return tuple(sorted(found.items())), tuple(refused)
 
 
-def _accept(
-    service: pb.ServiceRegistration, health: HealthOf, host: Claimant, around: Surroundings
-) -> Accepted:
+def _read(service: pb.ServiceRegistration, host: Claimant, around: Surroundings) -> Declaration:
     try:
-        declared = declarations.read(service, host.grant, mesh_domain=around.mesh_domain)
+        return declarations.read(service, host.grant, mesh_domain=around.mesh_domain)
     except BadInput as error:
         raise _Refused(Why.UNREADABLE, f"{service.service} refused: {error}") from error
-    claims = _entitled(declared, host, around)
+
+
+def _accept(
+    declared: Declaration, health: HealthSaid | None, host: Claimant, around: Surroundings
+) -> Accepted:
+    _entitled(declared, host, around)
     addresses, note = _addresses(declared, host, around)
     keys = tuple(
         EndpointKey(declared.network, address, declared.endpoint_port) for address in addresses
@@ -183,15 +192,12 @@ def _accept(
         _not_taken(declared, key, host, around)
     instance = None
     if not declared.declared_only:
-        require = host.grant.require_mesh and any(claim.service for claim in claims)
-        given = health.get(declarations.key_of(service)) or declarations.health_of(
-            service.health, ""
-        )
-        instance = _instance(declared, keys, host, given, require_mesh=require, around=around)
+        given = health or declarations.health_of(pb.STATUS_UNSPECIFIED, "")
+        instance = _instance(declared, keys, given, host, around)
     return Accepted(declared, _inbound(declared), instance, keys, note)
 
 
-def _entitled(declared: Declaration, host: Claimant, around: Surroundings) -> tuple[Claim, ...]:
+def _entitled(declared: Declaration, host: Claimant, around: Surroundings) -> None:
     claims = declarations.covering_claims(host.grant, declared)
     at = f"{declared.written}:{declared.port}"
     wanted = f"{declared.namespace}/{declared.short}"
@@ -216,7 +222,6 @@ def _entitled(declared: Declaration, host: Claimant, around: Surroundings) -> tu
             f"a pattern in the grant of host {_short(host)} entitles to register and makes "
             f"clients accept nobody; {allow}",
         )
-    return claims
 
 
 def _addresses(
@@ -326,10 +331,8 @@ def _claim(item: Accepted, taken: dict[EndpointKey, str], workload_ports: dict[i
 def _instance(
     declared: Declaration,
     keys: tuple[EndpointKey, ...],
+    health: HealthSaid,
     host: Claimant,
-    health: tuple[Health, tuple[str, ...]],
-    *,
-    require_mesh: bool,
     around: Surroundings,
 ) -> RegisteredInstance:
     return RegisteredInstance(
@@ -350,7 +353,7 @@ def _instance(
         labels=declared.labels,
         health=health[0],
         reasons=health[1],
-        require_mesh=require_mesh,
+        require_mesh=host.grant.require_mesh,
     )
 
 

@@ -1,0 +1,121 @@
+"""One host as the registry remembers it: its streams, its word, and what was decided of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from hostmesh_controlplane.app.host_certificates import CertificateDesk
+from hostmesh_controlplane.app.host_connection import HostConnection
+from hostmesh_controlplane.logic.registration import Registration
+from hostmesh_controlplane.logic.registry import (
+    Accepted,
+    Claimant,
+    Decision,
+    Inbound,
+    Refusal,
+    Surroundings,
+    decide,
+    outbound_identities,
+)
+from hostmesh_core._pb import host_pb2 as pb
+from hostmesh_core.grant import Grant
+from hostmesh_core.ids import Identity
+from hostmesh_core.model import RegisteredInstance
+
+ServiceSummary = tuple[str, int, int]
+"""State, meshed endpoints, all endpoints."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one look at a host comes to."""
+
+    registered: Decision = Decision()  # noqa: RUF009 (frozen value)
+    declared: Decision = Decision()  # noqa: RUF009
+    outbound: tuple[tuple[int, Identity], ...] = ()
+    outbound_refused: tuple[Refusal, ...] = ()
+
+    @property
+    def inbound(self) -> tuple[Inbound, ...]:
+        """The ports that the host's Envoy may serve."""
+        return tuple(item.inbound for item in self.declared.accepted)
+
+    @property
+    def refused(self) -> tuple[Refusal, ...]:
+        """Every refusal once."""
+        every = (*self.declared.refused, *self.registered.refused, *self.outbound_refused)
+        return tuple(dict.fromkeys(every))
+
+    @property
+    def services(self) -> frozenset[str]:
+        """Full names of all services that the host names, accepted or not."""
+        refused = (refusal.host for refusal in self.refused if refusal.host)
+        return frozenset({*self.full_names.values(), *refused})
+
+    @property
+    def full_names(self) -> dict[str, str]:
+        """Names as the host writes them -> full host names."""
+        every = (*self.declared.accepted, *self.registered.accepted)
+        return {item.declaration.written: item.declaration.host for item in every}
+
+
+@dataclass(slots=True)
+class Member:
+    """Mutable: only `Hosts` changes it, in the event loop."""
+
+    host_id: str
+    connection: HostConnection
+    desk: CertificateDesk
+    registration: Registration = field(default_factory=Registration)
+    generation: int = 0
+    outcome: Outcome = Outcome()
+    instances: tuple[RegisteredInstance, ...] = ()
+    """What counts in the mesh now."""
+    drains: set[tuple[str, ...]] = field(default_factory=set)
+    epoch: int = 0
+
+    def look(self, grant: Grant, around: Surroundings) -> Outcome:
+        """Decide anew from everything that is known now."""
+        peer = self.connection.peer
+        claimant = Claimant(
+            host_id=self.host_id,
+            grant=grant,
+            source=peer.address if peer else "",
+            proven=self.connection.proven,
+            interfaces=self.registration.interfaces,
+        )
+        said = self.registration
+        declared = decide(said.declared, said.health, claimant, around)
+        registered = declared
+        if any(service.declared_only for service in said.declared):
+            registered = decide(said.registered.values(), said.health, claimant, around)
+        elif len(said.registered) != len(said.declared):
+            # A host that drains still declares, so that its inbound chains stay until it is done.
+            registered = decide(said.registered.values(), said.health, claimant, around)
+        outbound, refused = outbound_identities(said.outbound, grant)
+        return Outcome(registered, declared, outbound, refused)
+
+    def verdict(self, summary: Callable[[str], ServiceSummary]) -> pb.Verdict:
+        """Tell the host what became of each service of its last Register."""
+        verdict = pb.Verdict(generation=self.generation)
+        for item in self.outcome.declared.accepted:
+            verdict.services.append(_accepted(item, summary(item.declaration.host)))
+        for refusal in self.outcome.declared.refused:
+            verdict.services.add(
+                service=refusal.service, port=refusal.port, accepted=False, reason=refusal.reason
+            )
+        return verdict
+
+
+def _accepted(item: Accepted, summary: ServiceSummary) -> pb.ServiceVerdict:
+    state, meshed, endpoints = summary
+    return pb.ServiceVerdict(
+        service=item.declaration.written,
+        port=item.declaration.port,
+        accepted=True,
+        reason=item.note,
+        addresses=[str(key) for key in item.keys],
+        host=item.declaration.host,
+        state=state,
+        meshed=meshed,
+        endpoints=endpoints,
+    )

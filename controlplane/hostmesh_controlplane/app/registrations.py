@@ -1,0 +1,314 @@
+"""What the hosts have registered: decided anew when what it rests on changes.
+
+It rests on the host's word, its grant, the addresses that its streams prove, what catalogs list,
+who else holds a key, and the lease.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Coroutine, Iterable
+from typing import Protocol
+
+from hostmesh_controlplane.app.host_contracts import (
+    Authorities,
+    Clock,
+    Done,
+    HostMesh,
+    HostsConfig,
+)
+from hostmesh_controlplane.app.host_member import Member, Outcome
+from hostmesh_controlplane.app.registration_store import RegistrationStore
+from hostmesh_controlplane.logic.declarations import MAX_SERVICES
+from hostmesh_controlplane.logic.leases import Leases
+from hostmesh_controlplane.logic.registration import (
+    Registration,
+    StoredRegistration,
+    services_named,
+)
+from hostmesh_controlplane.logic.registry import Holder, Surroundings, Why
+from hostmesh_core._pb import host_pb2 as pb
+from hostmesh_core.errors import HostmeshError
+from hostmesh_core.ids import EndpointKey
+from hostmesh_core.model import RegisteredInstance
+
+log = logging.getLogger(__name__)
+
+SETTLE_SECONDS = 5.0
+"""How long a Verdict waits for the mesh to take a registration in."""
+
+
+Settled = asyncio.Future[object] | None
+"""Done when the mesh has taken a registration in; None = there was nothing to take in."""
+
+
+class Spawn(Protocol):
+    """Starts work that outlives the message that asked for it."""
+
+    def __call__(self, work: Coroutine[object, object, None], /) -> object:
+        """Start it."""
+
+
+class Registrations:
+    """The registrations of all members, their leases, and who holds which key."""
+
+    def __init__(
+        self,
+        config: HostsConfig,
+        stored: RegistrationStore,
+        authorities: Authorities,
+        *,
+        mesh: HostMesh,
+        clock: Clock,
+    ) -> None:
+        self._config = config
+        self._stored = stored
+        self._authorities = authorities
+        self._mesh = mesh
+        self._clock = clock
+        self._holders: dict[EndpointKey, Holder] = {}
+        self._interested: dict[str, set[str]] = {}
+        self._contenders: set[str] = set()
+        self.members: dict[str, Member] = {}
+        self.leases = Leases(now=clock.monotonic(), seconds=config.lease_seconds)
+        self.refusals: Counter[str] = Counter()
+        self.spawn: Spawn = _not_running
+        self.owner = ""
+        self._around = Surroundings(
+            mesh_domain=config.trust_domain,
+            catalogued=mesh.catalogued,
+            accepted_ids=mesh.accepted_ids,
+            holder=self._holders.get,
+            reserved=config.virtual_ranges,
+        )
+
+    # What a host says.
+
+    def register(self, member: Member, register: pb.Register) -> None:
+        """Take in a Register; an older one than the last says nothing."""
+        if register.generation < member.generation:
+            return
+        member.generation = register.generation
+        if len(register.services) > MAX_SERVICES:
+            self.refuse(member.host_id, Why.UNREADABLE, "a Register with too many services")
+            reason = f"cannot register more than {MAX_SERVICES} services"
+            verdict = pb.Verdict(generation=register.generation)
+            verdict.services.add(service=register.services[0].service, reason=reason)
+            member.connection.send(verdict)
+            return
+        member.registration = member.registration.with_register(register)
+        self._lease(member)
+        self.reconsider(member, answer=True)
+
+    def renew(self, member: Member) -> None:
+        """Extend the lease. Where it ended, the host returns with all that it had registered."""
+        renewed = self.leases.renew(member.host_id, self._clock.monotonic())
+        if not renewed and member.registration.registered:
+            self._lease(member)
+            self.reconsider(member, answer=True)
+
+    def report(self, member: Member, report: pb.HealthReport) -> None:
+        """Take in a service's health."""
+        member.registration = member.registration.with_health(report)
+        self.reconsider(member)
+
+    def drain(self, member: Member, drain: pb.Drain) -> None:
+        """Deregister, and answer when every subscriber has applied it. Asked again: once."""
+        about = tuple(sorted(drain.services))
+        if about in member.drains:
+            return
+        member.drains.add(about)
+        written = services_named(member.registration, member.outcome.full_names, about)
+        before = member.instances
+        if written or not about:
+            member.registration = member.registration.without(written)
+        self._lease(member)
+        settled = self.reconsider(member)
+        gone = tuple(instance for instance in before if instance not in member.instances)
+        log.info("host drains host=%s services=%s", member.host_id, ",".join(about) or "all")
+        self.spawn(self._drained(member, about, settled, gone))
+
+    async def _drained(
+        self,
+        member: Member,
+        about: tuple[str, ...],
+        settled: Settled,
+        gone: tuple[RegisteredInstance, ...],
+    ) -> None:
+        complete = False
+        try:
+            async with asyncio.timeout(self._config.drain_seconds):
+                await _taken_in(settled)
+                complete = not gone or await self._mesh.drained(member.host_id, gone)
+                await self._stored.flushed()
+        except TimeoutError:
+            log.warning("host not drained in time host=%s", member.host_id)
+        member.drains.discard(about)
+        member.connection.send(pb.Drained(services=about, complete=complete))
+
+    # What changes around it.
+
+    def reconsider(self, member: Member, *, answer: bool = False) -> Settled:
+        """Decide anew; tell what differs. Give what the mesh's answer waits on."""
+        terms = self._authorities.host(member.host_id)
+        if terms is None or terms.revoked:
+            return self.cast_out(member)
+        before, member.outcome = member.outcome, member.look(terms.grant, self._around)
+        self._note_refusals(member, before)
+        self._note_interest(member, before)
+        if (before.inbound, before.outbound) != (member.outcome.inbound, member.outcome.outbound):
+            self._mesh.on_inbound(member.host_id, member.outcome.inbound, member.outcome.outbound)
+        leased = member.host_id in self.leases
+        instances = member.outcome.registered.instances if leased else ()
+        settled = None
+        if instances != member.instances:
+            freed = self._hold(member, instances)
+            settled = _future(self._mesh.on_instances(member.host_id, instances))
+            self._store(member)
+            self._offer(freed)
+        if answer or before.declared != member.outcome.declared:
+            self._answer(member, settled)
+        return settled
+
+    def catalog_changed(self, services: Iterable[str]) -> None:
+        """Look again at every host that serves one of these: its catalog address may differ."""
+        hosts = {host for service in services for host in self._interested.get(service, ())}
+        for host in sorted(hosts):
+            self.reconsider(self.members[host])
+
+    def lease_ended(self, member: Member) -> None:
+        """Take a silent host out of the mesh; its word is kept for its return."""
+        log.warning("lease ended host=%s instances=%d", member.host_id, len(member.instances))
+        self._take_out(member)
+
+    def cast_out(self, member: Member) -> Settled:
+        """Take a revoked or unknown host out of the mesh, and forget its word."""
+        self.leases.release(member.host_id)
+        member.registration = Registration()
+        before, member.outcome = member.outcome, Outcome()
+        self._note_interest(member, before)
+        if before.inbound or before.outbound:
+            self._mesh.on_inbound(member.host_id, (), ())
+        self._contenders.discard(member.host_id)
+        settled = self._take_out(member)
+        self._stored.put(member.host_id, None)
+        return settled
+
+    def forget(self, member: Member) -> None:
+        """Drop a host that has neither stream nor lease."""
+        before, member.outcome = member.outcome, Outcome()
+        self._note_interest(member, before)
+        self._contenders.discard(member.host_id)
+        del self.members[member.host_id]
+
+    def restore(self, member: Member, stored: StoredRegistration) -> None:
+        """Take up what was registered before the start, with one full lease."""
+        now = self._clock.monotonic()
+        member.registration = stored.registration
+        member.epoch = stored.epoch + 1
+        member.connection.remember(stored.addresses, now + self._config.lease_seconds)
+        self._lease(member)
+        self.reconsider(member)
+
+    def refuse(self, host_id: str, why: str, reason: str) -> None:
+        """Count and log a refusal."""
+        self.refusals[why] += 1
+        log.warning("refused host=%s why=%s reason=%s", host_id, why, reason)
+
+    def _lease(self, member: Member) -> None:
+        if member.registration.registered:
+            self.leases.grant(member.host_id, self._clock.monotonic())
+        else:
+            self.leases.release(member.host_id)
+
+    def _take_out(self, member: Member) -> Settled:
+        gone = member.instances
+        if not gone:
+            return None
+        freed = self._hold(member, ())
+        settled = _future(self._mesh.on_lease_ended(member.host_id, gone))
+        self._store(member)
+        self._offer(freed)
+        return settled
+
+    def _hold(
+        self, member: Member, instances: tuple[RegisteredInstance, ...]
+    ) -> frozenset[EndpointKey]:
+        """Note who holds which key; give the keys that are free now."""
+        had = {key for instance in member.instances for key in instance.keys}
+        has = {key: instance.service for instance in instances for key in instance.keys}
+        for key in had - has.keys():
+            del self._holders[key]
+        self._holders.update({key: (member.host_id, name) for key, name in has.items()})
+        member.instances = instances
+        return frozenset(had - has.keys())
+
+    def _offer(self, freed: frozenset[EndpointKey]) -> None:
+        if freed:
+            for host in sorted(self._contenders):
+                self.reconsider(self.members[host])
+
+    def _note_refusals(self, member: Member, before: Outcome) -> None:
+        known = frozenset(before.refused)
+        for refusal in member.outcome.refused:
+            if refusal not in known:
+                self.refuse(member.host_id, refusal.why, refusal.reason)
+        if any(refusal.why is Why.TAKEN for refusal in member.outcome.refused):
+            self._contenders.add(member.host_id)
+        else:
+            self._contenders.discard(member.host_id)
+
+    def _note_interest(self, member: Member, before: Outcome) -> None:
+        had, has = before.services, member.outcome.services
+        for service in had - has:
+            self._interested[service].discard(member.host_id)
+            if not self._interested[service]:
+                del self._interested[service]
+        for service in has - had:
+            self._interested.setdefault(service, set()).add(member.host_id)
+
+    def _store(self, member: Member) -> None:
+        if not member.instances:
+            self._stored.put(member.host_id, None)
+            return
+        stored = StoredRegistration(
+            registration=member.registration,
+            addresses=tuple(sorted(member.connection.proven)),
+            owner=self.owner,
+            epoch=member.epoch,
+        )
+        self._stored.put(member.host_id, stored.to_bytes())
+
+    def _answer(self, member: Member, settled: Settled) -> None:
+        if not member.connection.session_id:
+            return  # known from the store alone: its agent has not been here yet
+        if settled is None:
+            member.connection.send(member.verdict(self._mesh.summary))
+        else:
+            self.spawn(self._answer_later(member, settled))
+
+    async def _answer_later(self, member: Member, settled: Settled) -> None:
+        try:
+            async with asyncio.timeout(SETTLE_SECONDS):
+                await _taken_in(settled)
+        except TimeoutError:
+            log.warning("mesh is slow to take in a registration host=%s", member.host_id)
+        member.connection.send(member.verdict(self._mesh.summary))
+
+
+def _future(done: Done) -> Settled:
+    return None if done is None else asyncio.ensure_future(done)
+
+
+async def _taken_in(settled: Settled) -> None:
+    if settled is None:
+        return
+    try:
+        await asyncio.shield(settled)  # others wait for it too
+    except HostmeshError as error:
+        log.warning("mesh cannot take in a registration error=%s", error)
+
+
+def _not_running(work: Coroutine[object, object, None], /) -> object:
+    work.close()
+    raise RuntimeError("the registry is not running")

@@ -1,0 +1,152 @@
+"""What one host says it serves, remembered between its messages and over a restart.
+
+`Register` is complete: what it leaves out is gone. What it only declares gets inbound resources and
+no endpoint, and a registration of it that lives stays as it is (an agent that restarts declares
+first, and registers after its proof).
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from google.protobuf.json_format import MessageToDict, ParseDict
+
+from hostmesh_controlplane.logic.declarations import DeclarationKey, health_of, key_of
+from hostmesh_core._pb import host_pb2 as pb
+from hostmesh_core.model import Health
+
+MAX_ADDRESSES = 64
+"""Interface addresses that are looked at; a host with more has them for its containers."""
+
+HealthSaid = tuple["pb.Status", str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """One host's word. A change is a new value; the messages in it are never changed."""
+
+    declared: tuple[pb.ServiceRegistration, ...] = ()
+    """All services of the last Register."""
+    registered: Mapping[DeclarationKey, pb.ServiceRegistration] = field(default_factory=dict)
+    outbound: tuple[pb.OutboundIdentity, ...] = ()
+    interfaces: frozenset[str] = frozenset()
+    said: Mapping[DeclarationKey, HealthSaid] = field(default_factory=dict)
+
+    @property
+    def health(self) -> Mapping[DeclarationKey, tuple[Health, tuple[str, ...]]]:
+        """Health and reasons per declaration."""
+        return {key: health_of(status, reason) for key, (status, reason) in self.said.items()}
+
+    def with_register(self, register: pb.Register) -> Self:
+        """Take in a Register."""
+        registered = {}
+        said = {}
+        for service in register.services:
+            key = key_of(service)
+            known = self.registered.get(key)
+            if not service.declared_only:
+                registered[key] = service
+            elif known is not None:
+                registered[key] = known
+            said[key] = self._said(key, service)
+        return replace(
+            self,
+            declared=tuple(register.services),
+            registered=registered,
+            outbound=tuple(register.outbound),
+            interfaces=frozenset(register.host_addresses[:MAX_ADDRESSES]),
+            said=said,
+        )
+
+    def with_health(self, report: pb.HealthReport) -> Self:
+        """Take in a report; one about an unknown service changes nothing."""
+        key = (report.service, report.namespace, report.workload_port)
+        if key not in self.said:
+            return self
+        return replace(self, said={**self.said, key: (report.status, report.reason)})
+
+    def without(self, services: Set[str]) -> Self:
+        """Deregister these services (as the host writes them); none named = all."""
+        kept = {k: s for k, s in self.registered.items() if services and s.service not in services}
+        return replace(self, registered=kept)
+
+    def _said(self, key: DeclarationKey, service: pb.ServiceRegistration) -> HealthSaid:
+        known = self.said.get(key)
+        unsaid = service.declared_only and service.health == pb.STATUS_UNSPECIFIED
+        if known is not None and (unsaid or known[0] == service.health):
+            return known  # a Register has no reasons
+        return service.health, ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRegistration:
+    """What outlives this process: the registered services, and the addresses that were proven."""
+
+    registration: Registration
+    addresses: tuple[str, ...]
+    owner: str
+    """The replica that holds the lease, 128 random bits in hex."""
+    epoch: int
+    """Grows when the owner changes: a former owner's late write is told by it."""
+
+    def to_bytes(self) -> bytes:
+        """Give the stored form."""
+        said = self.registration.said
+        services = [
+            {
+                "declaration": MessageToDict(service, preserving_proto_field_name=True),
+                "status": int(said[key][0]) if key in said else 0,
+                "reason": said[key][1] if key in said else "",
+            }
+            for key, service in sorted(self.registration.registered.items())
+        ]
+        value = {
+            "services": services,
+            "interfaces": sorted(self.registration.interfaces),
+            "addresses": list(self.addresses),
+            "owner": self.owner,
+            "epoch": self.epoch,
+        }
+        return json.dumps(value, sort_keys=True).encode()
+
+    @classmethod
+    def from_bytes(cls, stored: bytes) -> Self:
+        """Read the stored form. Fields that a newer version wrote are ignored."""
+        value = json.loads(stored)
+        services = [
+            (
+                ParseDict(
+                    item["declaration"], pb.ServiceRegistration(), ignore_unknown_fields=True
+                ),
+                item["status"],
+                item["reason"],
+            )
+            for item in value["services"]
+        ]
+        return cls(
+            registration=Registration(
+                declared=tuple(service for service, _, _ in services),
+                registered={key_of(service): service for service, _, _ in services},
+                interfaces=frozenset(value["interfaces"]),
+                said={key_of(service): (status, reason) for service, status, reason in services},
+            ),
+            addresses=tuple(value["addresses"]),
+            owner=value["owner"],
+            epoch=value["epoch"],
+        )
+
+
+def services_named(
+    registration: Registration, full_names: Mapping[str, str], names: Iterable[str]
+) -> frozenset[str]:
+    """Give the names as the host writes them for `names`, which may be full host names.
+
+    `full_names`: name as written -> full host name.
+    """
+    wanted = frozenset(names)
+    return frozenset(
+        service.service
+        for service in registration.registered.values()
+        if service.service in wanted or full_names.get(service.service) in wanted
+    )
