@@ -54,7 +54,8 @@ class Publication:
         vip6_range: str = "fd48:6d65:7368::/64",
     ) -> None:
         """Start with an empty mesh. The ranges are those that virtual addresses come from."""
-        self._outbound = OutboundView(vip4_range, vip6_range)
+        self._vip4_range = vip4_range
+        self._vip6_range = vip6_range
         self._index = OutboundIndex()
         self._cache: dict[Named, dict[Hashable, Resource]] = {}
         self._virtual_hosts: dict[tuple[str, str], dict[VirtualHostView, bytes]] = {}
@@ -146,7 +147,8 @@ class Publication:
         return self._rendered(key, view, lambda: endpoints.load_assignment(view, facts))
 
     def _listener(self, scope: Scope, name: str) -> Resource | None:
-        key, view = (type_urls.LISTENER, name), self._outbound
+        key = (type_urls.LISTENER, name)
+        view = OutboundView(self._vip4_range, self._vip6_range, scope.families.sockets6)
         if name == names.VIRTUAL_OUTBOUND:
             return self._rendered(key, view, lambda: outbound_listeners.virtual_outbound(view))
         port = self._index.http_listeners.get(name)
@@ -230,7 +232,7 @@ class InboundResources:
             if view.port.mesh_port
         )
         """Shared listeners on ports that Envoy binds here itself: one address, one listener."""
-        listeners = () if value is None else _listeners(InboundView(views))
+        listeners = () if value is None else _listeners(InboundView(views, value.ipv6))
         rendered = chain(listeners, *map(_of_port, views))
         self._resources = {(each.type_url, each.name): each for each in rendered}
 

@@ -16,6 +16,8 @@ class Families:
 
     v4: bool = True
     v6: bool = True
+    sockets6: bool = True
+    """Whether the host's kernel has IPv6 at all; a bind that fails would end Envoy's listener."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class Inbound:
     ports: tuple[InboundPort, ...] = ()
     accepted_trust_domains: tuple[str, ...] = ()
     """Whose workloads may connect by mTLS; empty = the own one."""
+    ipv6: bool = True
+    """Whether the host's kernel has IPv6 sockets."""
 
 
 @dataclass(frozen=True, slots=True)

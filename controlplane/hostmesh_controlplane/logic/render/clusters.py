@@ -180,7 +180,7 @@ def _set_http_options(rendered: Any, facts: ClusterFacts) -> None:
 def _set_sockets(rendered: Any, view: ClusterView, facts: ClusterFacts) -> None:
     sockets = Sockets(
         trust_domain=view.trust_domain,
-        accepted=tls.exactly(facts.accepted, view.trust_domain),
+        accepted=tls.exactly(facts.accepted),
         alpn=tls.client_alpn(facts.protocol),
         sni=names.sni(facts.host, facts.port),
     )

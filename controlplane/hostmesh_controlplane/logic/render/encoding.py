@@ -53,10 +53,20 @@ def ads(*, wait_for_ever: bool = False) -> Any:
     return source
 
 
-def address(host: str, port: int, *, both_families: bool = False) -> Any:
-    """Give a TCP address; `both_families` is for `::`, which then accepts IPv4 too."""
-    socket = address_pb2.SocketAddress(address=host, port_value=port, ipv4_compat=both_families)
+def address(host: str, port: int) -> Any:
+    """Give a TCP address."""
+    socket = address_pb2.SocketAddress(address=host, port_value=port)
     return address_pb2.Address(socket_address=socket)
+
+
+def any_address(port: int, ipv6: bool) -> Any:  # noqa: FBT001 - a fact of the host, not a switch
+    """Give every address of the host: `::` that takes IPv4 too, where the host has IPv6 sockets.
+
+    Bound to 0.0.0.0 alone, what goes to IPv6 would leave the mesh (measured).
+    """
+    found = address("::" if ipv6 else "0.0.0.0", port)  # noqa: S104 - guarded by the chains
+    found.socket_address.ipv4_compat = ipv6
+    return found
 
 
 def cidr(text: str) -> Any:

@@ -1,6 +1,5 @@
 """Load assignments: the instances of one port of a service, as one kind of client sees them."""
 
-import ipaddress
 from itertools import groupby
 from typing import Any
 
@@ -9,7 +8,6 @@ from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 
 from hostmesh_controlplane.logic.render.encoding import address, encode, metadata
 from hostmesh_controlplane.logic.render.views import EndpointFacts, EndpointView, LbEndpointFacts
-from hostmesh_controlplane.logic.scope import Families
 from hostmesh_core import names
 from hostmesh_core.ids import EndpointKey
 from hostmesh_core.model import Locality
@@ -44,7 +42,7 @@ def usable(view: EndpointView, facts: LbEndpointFacts) -> list[EndpointKey]:
     return [
         key
         for key in facts.keys
-        if same_network(view.network, key.network) and _speaks(view.families, key)
+        if same_network(view.network, key.network) and _speaks(view, key)
     ]
 
 
@@ -53,8 +51,8 @@ def same_network(one: str, other: str) -> bool:
     return one == other or not one or not other
 
 
-def _speaks(families: Families, key: EndpointKey) -> bool:
-    return families.v6 if ipaddress.ip_address(key.address).version == 6 else families.v4
+def _speaks(view: EndpointView, key: EndpointKey) -> bool:
+    return view.v6 if ":" in key.address else view.v4
 
 
 def _endpoint(facts: EndpointFacts, one: LbEndpointFacts, keys: list[EndpointKey]) -> Any:

@@ -21,7 +21,13 @@ from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
 from hostmesh_controlplane.logic.render import http_connections, tls
 from hostmesh_controlplane.logic.render.clusters import HTTP_OPTIONS, unlimited
-from hostmesh_controlplane.logic.render.encoding import address, encode, packed, seconds
+from hostmesh_controlplane.logic.render.encoding import (
+    address,
+    any_address,
+    encode,
+    packed,
+    seconds,
+)
 from hostmesh_controlplane.logic.render.network_filters import (
     LISTENER_FILTERS_SECONDS,
     filter_state,
@@ -30,7 +36,6 @@ from hostmesh_controlplane.logic.render.network_filters import (
     tls_inspector,
     to_cluster,
 )
-from hostmesh_controlplane.logic.render.outbound_listeners import ANY_ADDRESS
 from hostmesh_controlplane.logic.render.views import (
     InboundPortView,
     InboundView,
@@ -49,7 +54,8 @@ _CONNECT_SECONDS = 10
 
 def virtual_inbound(view: InboundView) -> bytes:
     """Render the listener that all captured inbound connections arrive at."""
-    rendered = _listener(names.VIRTUAL_INBOUND, ports.INBOUND_CAPTURE, view.uninspected)
+    where = any_address(ports.INBOUND_CAPTURE, view.ipv6)
+    rendered = _listener(names.VIRTUAL_INBOUND, where, view.uninspected)
     rendered.listener_filters.insert(0, original_dst())
     rendered.filter_chains.append(_loop_guard())
     for port in view.ports:
@@ -61,9 +67,8 @@ def virtual_inbound(view: InboundView) -> bytes:
 def mesh_port_listener(view: InboundPortView) -> bytes:
     """Render the listener of a port that Envoy binds itself: no rule sends anything to it."""
     uninspected = (view.port.mesh_port,) if is_uninspected(view.port) else ()
-    rendered = _listener(
-        names.mesh_port_listener(view.port.mesh_port), view.port.mesh_port, uninspected
-    )
+    where = any_address(view.port.mesh_port, view.ipv6)
+    rendered = _listener(names.mesh_port_listener(view.port.mesh_port), where, uninspected)
     rendered.filter_chains.extend(chains(view, 0))
     return encode(rendered)
 
@@ -125,14 +130,14 @@ def route_configuration(view: InboundPortView) -> bytes:
     return encode(rendered)
 
 
-def _listener(name: str, port: int, uninspected: Sequence[int]) -> Any:
+def _listener(name: str, where: Any, uninspected: Sequence[int]) -> Any:
     inspectors = [tls_inspector(), http_inspector()]
     for inspector in inspectors:
         if uninspected:
             inspector.filter_disabled.CopyFrom(_any_port(uninspected))
     return listener_pb2.Listener(
         name=name,
-        address=address(ANY_ADDRESS, port, both_families=True),
+        address=where,
         traffic_direction=base_pb2.INBOUND,
         listener_filters=inspectors,
         listener_filters_timeout=seconds(LISTENER_FILTERS_SECONDS),

@@ -29,6 +29,8 @@ MESH_ALPN = MESH_TCP_ALPN + MESH_HTTP_ALPN
 _SERVER_HTTP_ALPN = ("h2", "http/1.1")
 """Never `istio`: it would win over h2 and break the negotiation of HTTP/2."""
 
+_NOBODY = SpiffeId("nobody.invalid", "/nobody")
+
 
 def client_alpn(protocol: Protocol) -> tuple[str, ...]:
     """Give what a client offers: the mesh's own value first, then the standard one."""
@@ -79,14 +81,19 @@ def server_socket(
     return base_pb2.TransportSocket(name=TLS_SOCKET, typed_config=packed(context))
 
 
-def exactly(ids: Iterable[SpiffeId], trust_domain: str) -> list[Any]:
-    """Give one matcher per accepted id; with no id, one that nobody can have.
+def exactly(ids: Iterable[SpiffeId]) -> list[Any]:
+    """Give one matcher per accepted id."""
+    uris = accepted_uris(ids)
+    return [_san(string_pb2.StringMatcher(exact=uri)) for uri in uris]
+
+
+def accepted_uris(ids: Iterable[SpiffeId]) -> list[str]:
+    """Give the accepted ids as texts; where there is none, one that nobody can have.
 
     An empty list would accept every certificate of the trust domain.
     """
     uris = [str(spiffe_id) for spiffe_id in ids]
-    uris = uris or [str(SpiffeId(trust_domain, "/hostmesh/nobody"))]
-    return [_san(string_pb2.StringMatcher(exact=uri)) for uri in uris]
+    return uris or [str(_NOBODY)]
 
 
 def any_workload(trust_domain: str) -> Any:

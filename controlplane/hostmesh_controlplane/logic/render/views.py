@@ -8,7 +8,7 @@ more, so an unaccounted input cannot slip in (DESIGN 8).
 
 from dataclasses import dataclass
 
-from hostmesh_controlplane.logic.scope import Families, Inbound, InboundPort, Scope
+from hostmesh_controlplane.logic.scope import Inbound, InboundPort, Scope
 from hostmesh_core import ports
 from hostmesh_core.ids import EndpointKey, Identity, SpiffeId
 from hostmesh_core.model import (
@@ -77,13 +77,14 @@ class ClusterFacts:
 class EndpointView:
     """What a stream decides about a load assignment."""
 
-    families: Families
+    v4: bool
+    v6: bool
     network: str
 
     @classmethod
     def of(cls, scope: Scope) -> "EndpointView":
         """Take from the scope what load assignments read."""
-        return cls(scope.families, scope.network)
+        return cls(scope.families.v4, scope.families.v6, scope.network)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +163,11 @@ class DirectView:
 
 @dataclass(frozen=True, slots=True)
 class OutboundView:
-    """What the mesh decides about the listeners that all services share."""
+    """What the listeners that all services share depend on."""
 
     vip4_range: str
     vip6_range: str
+    ipv6: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +229,7 @@ class InboundPortView:
     trust_domain: str
     accepted: tuple[str, ...]
     """Trust domains whose workloads may connect."""
+    ipv6: bool
 
     @classmethod
     def all_of(cls, inbound: Inbound) -> tuple["InboundPortView", ...]:
@@ -236,7 +239,8 @@ class InboundPortView:
         for port in sorted(inbound.ports, key=lambda each: (each.service, each.service_port)):
             chosen.setdefault(port.workload_port, port)
         return tuple(
-            cls(chosen[number], inbound.trust_domain, accepted) for number in sorted(chosen)
+            cls(chosen[number], inbound.trust_domain, accepted, inbound.ipv6)
+            for number in sorted(chosen)
         )
 
 
@@ -245,6 +249,7 @@ class InboundView:
     """`virtualInbound` and the ports that Envoy binds itself."""
 
     ports: tuple[InboundPortView, ...]
+    ipv6: bool
 
     @property
     def uninspected(self) -> tuple[int, ...]:
