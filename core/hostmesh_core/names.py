@@ -29,6 +29,17 @@ PLAINTEXT_SOCKET = "tlsMode-disabled"
 NO_IDENTITY_SOCKET = "tlsMode-istio:no-identity"
 UNDELIVERED_HEADER = "x-hostmesh-undelivered"
 CONTROL_PLANE_LABEL = "control-plane"
+RELAY_CLUSTER = "hostmesh-relay"
+"""Envoy's cluster for the agent's xDS socket."""
+ADMIN_CLUSTER = "hostmesh-admin"
+"""Envoy's cluster for its own admin socket: Prometheus' numbers and nothing else."""
+READINESS_LISTENER = "hostmesh-readiness"
+PROMETHEUS_LISTENER = "hostmesh-prometheus"
+READINESS_PATH = "/healthz/ready"
+EPOCH_HEADER = "x-hostmesh-epoch"
+"""Told to loopback callers of the readiness listener alone: which Envoy's worker answered."""
+EPOCH_METADATA = "hostmesh_epoch"
+"""Field of the node metadata: Envoy's restart epoch, a number; the relay tells streams by it."""
 
 
 def mesh_host(service: str, namespace: str, mesh_domain: str) -> str:
@@ -54,6 +65,11 @@ def inbound_cluster(workload_port: int) -> str:
 def inbound_route(workload_port: int) -> str:
     """Name the inbound RouteConfiguration (and its virtual host) of an HTTP port."""
     return f"inbound|http|{workload_port}"
+
+
+def inbound_tcp_policy(workload_port: int) -> str:
+    """Name the policy of an inbound TCP port: a network filter, and its ECDS resource."""
+    return f"inbound|tcp|{workload_port}"
 
 
 def outbound_http_listener(port: int) -> str:

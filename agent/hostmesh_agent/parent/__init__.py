@@ -1,1 +1,5 @@
-"""`run --all` without systemd: starts and keeps the other processes. Standard library only."""
+"""`run --all`: the agent's processes without systemd."""
+
+
+def main() -> None:
+    """Run all."""

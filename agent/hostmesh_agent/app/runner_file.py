@@ -1,0 +1,74 @@
+"""`hostmesh-agent envoy compile`: writes runner.json from agent.yaml, as root, before the start.
+
+The runner itself may not read YAML, and the agent may not say what the runner executes: so root
+writes it down once, from root's own file.
+"""
+
+import argparse
+import math
+import os
+import sys
+from pathlib import Path
+
+from hostmesh_agent.app.configuration import read_config
+from hostmesh_agent.config import AgentConfig
+from hostmesh_agent.edges import envoy_binary, users
+from hostmesh_agent.edges.users import User
+from hostmesh_core.errors import BadInput, HostmeshError
+from hostmesh_core.host_layout import DEFAULT_INSTANCE, HostLayout
+from hostmesh_core.runner_file import RunnerSettings
+
+
+class CannotWrite(HostmeshError):
+    """runner.json cannot be written: run as root, after the folders were made."""
+
+
+def settings(config: AgentConfig, layout: HostLayout, *, agent: User) -> RunnerSettings:
+    """Give what the runner may do. Raises BadInput where no Envoy is found."""
+    envoy = config.envoy
+    return RunnerSettings(
+        binary=envoy_binary.find(envoy.binary),
+        socket=layout.runner_socket,
+        bootstrap_dir=layout.envoy_dir,
+        state_dir=layout.hot_restart_dir,
+        client_uids=(agent.uid,),
+        drain_seconds=math.ceil(envoy.drain_seconds),
+        parent_shutdown_seconds=math.ceil(envoy.parent_shutdown_seconds),
+        max_concurrency=max(envoy.concurrency, os.cpu_count() or 1),
+    )
+
+
+def compile_file(config_path: str, layout: HostLayout, *, agent: User) -> str:
+    """Write runner.json; gives its path. Raises BadInput, CannotWrite."""
+    text = settings(read_config(config_path), layout, agent=agent).encode()
+    new = Path(f"{layout.runner_file}.new")
+    try:
+        new.write_text(text)
+        new.chmod(0o644)
+        new.replace(layout.runner_file)
+    except OSError as error:
+        raise CannotWrite(
+            f"cannot write {layout.runner_file}: {error.strerror}; run as root, or start "
+            "with: hostmesh-agent run --all"
+        ) from error
+    return layout.runner_file
+
+
+def main() -> None:
+    """Run `hostmesh-agent envoy compile`: exit status 2 for bad input, 1 for what cannot be."""
+    parser = argparse.ArgumentParser(
+        prog="hostmesh-agent envoy compile",
+        description="Write runner.json from agent.yaml: which Envoy, and who may order it. Root.",
+    )
+    parser.add_argument("--instance", default=DEFAULT_INSTANCE)
+    parser.add_argument("--config", help="agent.yaml; by default the instance's own")
+    parser.add_argument("--agent-user", default="hostmesh", metavar="NAME|UID")
+    arguments = parser.parse_args(sys.argv[3:])
+    layout = HostLayout(arguments.instance)
+    try:
+        agent = users.find(arguments.agent_user, option="--agent-user")
+        path = compile_file(arguments.config or layout.config_file, layout, agent=agent)
+    except HostmeshError as error:
+        sys.stderr.write(f"hostmesh-agent: {error}\n")
+        sys.exit(2 if isinstance(error, BadInput) else 1)
+    sys.stdout.write(f"written {path}\n")
