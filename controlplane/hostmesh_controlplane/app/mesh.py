@@ -84,6 +84,10 @@ class Mesh:
         self._inputs.put_nowait((change, waiter))
         return waiter
 
+    async def settled(self) -> None:
+        """Wait until every input that was put so far is merged, stored and published."""
+        await self.apply(Step)
+
     async def store_record(self, host: str, record: ServiceRecord) -> None:
         """Store what an operator decided of a service, then merge and publish it."""
         await self._put(Table.SERVICES, host, record.to_bytes())

@@ -1,0 +1,166 @@
+"""What hosts say, told to mesh and proxies; what the mesh knows, told to the registry."""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
+
+from hostmesh_controlplane.app.host_member import ServiceSummary
+from hostmesh_controlplane.app.mesh import Mesh
+from hostmesh_controlplane.app.proxies import Proxies
+from hostmesh_controlplane.config import ControlPlaneConfig
+from hostmesh_controlplane.edges.peer import Peer
+from hostmesh_controlplane.logic import inbounds, merge, scopes
+from hostmesh_controlplane.logic.publication import Publication
+from hostmesh_controlplane.logic.registry import Inbound
+from hostmesh_controlplane.logic.scope import Scope
+from hostmesh_core import names
+from hostmesh_core._pb import host_pb2 as pb
+from hostmesh_core.grant import Grant
+from hostmesh_core.ids import EndpointKey, Identity, SpiffeId
+from hostmesh_core.model import MeshChange, RegisteredInstance
+
+DRAIN_SECONDS = 20.0
+"""How long a leaving host waits for its peers' proxies; one that is away does not hold it."""
+
+
+class HostMesh:
+    """Between the host streams on one side, the merged mesh and the ADS streams on the other."""
+
+    def __init__(
+        self,
+        *,
+        mesh: Mesh,
+        publication: Publication,
+        proxies: Proxies,
+        grant_of: Callable[[str], Grant | None],
+        left_registry: Callable[[Iterable[EndpointKey]], None],
+        config: ControlPlaneConfig,
+    ) -> None:
+        self._mesh = mesh
+        self._publication = publication
+        self._proxies = proxies
+        self._grant_of = grant_of
+        self._left_registry = left_registry
+        self._mesh_wide = config.mtls
+        self._trust_domain = config.trust_domain
+        self._declared: dict[str, tuple[Inbound, ...]] = {}
+        self._serving: dict[str, set[str]] = {}
+        self._outbound: dict[str, tuple[tuple[int, Identity], ...]] = {}
+        self._connected: dict[str, str] = {}
+
+    # What the registry asks
+
+    def catalogued(self, service: str) -> Set[EndpointKey]:
+        """Give the keys that catalogs list for a service."""
+        inputs = self._mesh.state.inputs.get(service)
+        if inputs is None:
+            return frozenset()
+        return {e.key for _, listing in inputs.listings for e in listing.endpoints}
+
+    def accepted_ids(self, service: str) -> Set[SpiffeId]:
+        """Give the SPIFFE ids that clients accept for a service."""
+        return set(self._mesh.state.accepted(service))
+
+    def summary(self, service: str) -> ServiceSummary:
+        """Give how far a service is in the mesh."""
+        found = self._mesh.state.services.get(service)
+        if found is None:
+            return ("plain", 0, 0)
+        meshed = sum(endpoint.meshed for endpoint in found.endpoints)
+        return (found.state.value, meshed, len(found.endpoints))
+
+    # What hosts say
+
+    def on_instances(
+        self, host_id: str, instances: tuple[RegisteredInstance, ...]
+    ) -> Awaitable[object]:
+        """Merge a host's complete registration. What left in order is no loss of a catalog's."""
+        kept = {key for instance in instances for key in instance.keys}
+        before = self._mesh.state.instances.get(host_id, ())
+        self._left_registry({key for i in before for key in i.keys} - kept)
+        return self._mesh.apply(lambda state: merge.register(state, host_id, instances))
+
+    def on_lease_ended(
+        self, host_id: str, instances: tuple[RegisteredInstance, ...]
+    ) -> Awaitable[object]:
+        """Merge a host's silence."""
+        del instances  # merge knows them
+        return self._mesh.apply(lambda state: merge.lease_ended(state, host_id))
+
+    def on_inbound(
+        self,
+        host_id: str,
+        inbound: tuple[Inbound, ...],
+        outbound: tuple[tuple[int, Identity], ...],
+    ) -> None:
+        """Render what a host serves, and show it the mesh as whom it speaks."""
+        for service in {one.service for one in self._declared.get(host_id, ())}:
+            self._serving[service].discard(host_id)
+        self._declared[host_id] = inbound
+        for service in {one.service for one in inbound}:
+            self._serving.setdefault(service, set()).add(host_id)
+        self._render_inbound(host_id)
+        if outbound != self._outbound.get(host_id):
+            self._outbound[host_id] = outbound
+            self.rescope(host_id)
+
+    def on_applied(self, host_id: str, applied: pb.Applied) -> None:
+        """Note what its Envoy applied."""
+        del host_id
+        self._proxies.applied(applied.stream_id, applied.type_url, applied.version)
+
+    def on_rejected(self, host_id: str, rejected: pb.Rejected) -> None:
+        """Note what its Envoy refused."""
+        del host_id
+        self._proxies.rejected(
+            rejected.stream_id, rejected.type_url, rejected.name, rejected.detail
+        )
+
+    def on_use(self, host_id: str, names: tuple[str, ...]) -> None:
+        """Take which names a host uses: it is shown the whole mesh all the same."""
+
+    def on_connected(self, host_id: str, peer: Peer, hello: pb.Hello) -> None:
+        """Note where a host's stream comes from."""
+        del hello
+        self._connected[host_id] = peer.address
+
+    def on_disconnected(self, host_id: str) -> None:
+        """Note that it has none."""
+        self._connected.pop(host_id, None)
+
+    async def drained(self, host_id: str, instances: tuple[RegisteredInstance, ...]) -> bool:
+        """Wait until every subscriber has applied that these instances are gone."""
+        del host_id
+        clusters = {names.outbound_cluster(i.service, i.port.number) for i in instances}
+        return await self._proxies.applied_everywhere(clusters, seconds=DRAIN_SECONDS)
+
+    # What others ask and tell
+
+    def connected(self, host_id: str) -> str:
+        """Give the address a live stream comes from, or an empty text."""
+        return self._connected.get(host_id, "")
+
+    def scope(self, host_id: str) -> Scope:
+        """Give what a host's streams may see."""
+        grant = self._grant_of(host_id) or Grant()
+        outbound = scopes.outbound_of(self._outbound.get(host_id, ()), grant)
+        return scopes.scope_of(grant, outbound, trust_domain=self._trust_domain)
+
+    def rescope(self, host_id: str) -> None:
+        """Show a host another view, after its grant or its identities changed."""
+        self._proxies.rescope(host_id, self.scope(host_id))
+
+    def services_changed(self, changes: Sequence[MeshChange]) -> None:
+        """Render anew what the hosts of changed services serve: mode or protocol may differ."""
+        touched: set[str] = set()
+        for change in changes:
+            touched |= self._serving.get(change.host, set())
+        for host_id in touched:
+            self._render_inbound(host_id)
+
+    def _render_inbound(self, host_id: str) -> None:
+        inbound = inbounds.inbound_of(
+            self._declared.get(host_id, ()),
+            self._mesh.state.services.get,
+            mesh_wide=self._mesh_wide,
+            trust_domain=self._trust_domain,
+        )
+        self._proxies.changed_for(host_id, self._publication.set_inbound(host_id, inbound))
