@@ -64,6 +64,9 @@ class StaticCatalog:
     files: Map[str, FileView] = field(default_factory=Map)
     services: Map[str, CatalogService] = field(default_factory=Map)
     """By host name: what was told last."""
+    inherited: Map[str, CatalogService] = field(default_factory=Map)
+    """Services of the view stored before a restart that no document states since: they stand while
+    some document cannot be read, for it may be theirs."""
     duplicates: tuple[Problem, ...] = ()
 
     @property
@@ -85,16 +88,23 @@ def files_read(
         files = files.set(file.path, _file_view(file, known, catalog.mesh_domain))
     objects, duplicates = _unique(files)
     services = {service.host: service for service in _services(objects, catalog.mesh_domain)}
+    unread = any(view.problems for view in files.values())
+    kept = {h: s for h, s in catalog.inherited.items() if unread and h not in services}
+    services |= kept
     hosts = sorted({*catalog.services, *services})
     changes = [
         SourceChanged(catalog.source, host, services.get(host))
         for host in hosts
         if catalog.services.get(host) != services.get(host)
     ]
-    return (
-        replace(catalog, files=files, services=Map(services), duplicates=tuple(duplicates)),
-        changes,
-    )
+    after = replace(catalog, files=files, services=Map(services), inherited=Map(kept))
+    return replace(after, duplicates=tuple(duplicates)), changes
+
+
+def loaded(catalog: StaticCatalog, services: Iterable[CatalogService]) -> StaticCatalog:
+    """Take in the stored view, before any file is read."""
+    stored = Map({service.host: service for service in services})
+    return replace(catalog, services=stored, inherited=stored)
 
 
 def _file_view(file: FileText, known: FileView, mesh_domain: str) -> FileView:

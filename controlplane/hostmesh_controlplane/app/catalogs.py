@@ -1,0 +1,209 @@
+"""Every catalog while it runs (DESIGN 5): reads, holds, stores, and passes on what changed.
+
+Facts of the edges come in; `SourceChanged` and `SourceStatus` go out, in that order for one
+answer, to whoever merges. A source that was read before a restart is loaded first, so that a
+control plane that comes back while Consul is down serves what it served.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Protocol
+
+from hostmesh_controlplane.app.source_reader import ConsulReader, Reader, StaticReader
+from hostmesh_controlplane.app.view_writer import ViewWriter
+from hostmesh_controlplane.config import ConsulSource, Source
+from hostmesh_controlplane.events.catalogs import (
+    CatalogFact,
+    SourceAway,
+    SourceBack,
+    SourceSynced,
+)
+from hostmesh_controlplane.logic.catalog import SourceChanged, SourceEvent, SourceStatus
+from hostmesh_controlplane.logic.source_views import StoredSource
+from hostmesh_controlplane.logic.store import Store
+from hostmesh_core.documents import did_you_mean
+from hostmesh_core.errors import BadInput
+from hostmesh_core.ids import EndpointKey
+
+log = logging.getLogger(__name__)
+
+
+class Clock(Protocol):
+    """What this asks of the clock."""
+
+    def wall(self) -> float:
+        """Give seconds since the epoch."""
+
+    def monotonic(self) -> float:
+        """Give seconds that never jump."""
+
+
+@dataclass(slots=True)
+class _Running:
+    """One configured source."""
+
+    config: Source
+    reader: Reader
+    away: str = "not read yet"
+    """Why it does not answer; empty = it does."""
+    since: float | None = None
+    """Wall clock: how long what is passed on may be out of date; None = it is not."""
+    loaded: bool = False
+    answered: bool = False
+    told: SourceStatus | None = None
+
+    @property
+    def reason(self) -> str:
+        """Why what it passes on may not be the truth; empty = it is."""
+        return self.away or self.reader.blind
+
+
+class Catalogs:
+    """All configured sources. `load` first, then `run`."""
+
+    def __init__(
+        self,
+        sources: Iterable[Source],
+        *,
+        mesh_domain: str,
+        store: Store,
+        clock: Clock,
+        on_event: Callable[[SourceEvent], None],
+    ) -> None:
+        """Raises BadInput where a source cannot be read whatever happens."""
+        self._sources = {
+            source.name: _Running(source, _reader(source, mesh_domain)) for source in sources
+        }
+        self._writer = ViewWriter(store)
+        self._clock = clock
+        self._on_event = on_event
+
+    async def load(self) -> None:
+        """Pass on the stored view of every source, before any of them is asked."""
+        stored = await self._writer.load()
+        for name, running in self._sources.items():
+            running.since = self._clock.wall()
+            views, remembered = stored.get(name, ({}, None))
+            running.loaded = remembered is not None
+            running.reader.load(views, remembered or StoredSource())
+            for host, view in views.items():
+                self._on_event(SourceChanged(name, host, view.service))
+            self._tell_status(name, running)
+        for name in stored.keys() - self._sources.keys():
+            for host in stored[name][0]:
+                self._writer.put(name, host, None)
+
+    async def run(self) -> None:
+        """Read every source for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._writer.run())
+            for name, running in self._sources.items():
+                tasks.create_task(running.reader.run(partial(self.take, name)))
+
+    def take(self, name: str, fact: CatalogFact) -> None:
+        """Take in one fact of a source."""
+        running = self._sources[name]
+        changes = running.reader.take(fact, self._clock.monotonic())
+        match fact:
+            case SourceAway(reason=reason):
+                running.away = reason
+            case SourceBack():
+                running.away = ""
+            case SourceSynced():
+                running.away, running.answered = "", True
+                log.info("source read completely source=%s", name)
+            case _:
+                pass
+        self._pass_on(name, running, changes)
+
+    def accept(self, source: str) -> int:
+        """Believe a source and release what is held of it; gives how many endpoints.
+
+        Raises BadInput for an unknown source.
+        """
+        running = self._sources.get(source)
+        if running is None:
+            hint = did_you_mean(source, self._sources)
+            raise BadInput(f"cannot find source {source}{hint}")
+        released = running.reader.held
+        self._pass_on(source, running, running.reader.accept())
+        return released
+
+    def left_registry(self, keys: Iterable[EndpointKey]) -> None:
+        """Take in that keys left our own registry in order: catalogs may drop them as well."""
+        left = tuple(keys)
+        for running in self._sources.values():
+            running.reader.left_registry(left, self._clock.monotonic())
+
+    def statuses(self) -> list[SourceStatus]:
+        """Give how each source is, in the order of the configuration."""
+        return [self._status(name, running) for name, running in self._sources.items()]
+
+    def remarks(self) -> dict[str, tuple[str, ...]]:
+        """Give, per source, sentences about what of it cannot be used."""
+        return {name: running.reader.remarks for name, running in self._sources.items()}
+
+    @property
+    def synced(self) -> bool:
+        """Whether every source has answered, or its stored view is loaded."""
+        return all(running.answered or running.loaded for running in self._sources.values())
+
+    def _pass_on(self, name: str, running: _Running, changes: Iterable[SourceChanged]) -> None:
+        for change in changes:
+            service = change.service
+            view = running.reader.stored(service) if service else None
+            self._writer.put(name, change.host, view)
+            self._on_event(change)
+        if running.answered:
+            self._writer.put_source(name, running.reader.remembered)
+        if not running.reason:
+            running.since = None
+        elif running.since is None:
+            running.since = self._clock.wall()
+        self._tell_status(name, running)
+
+    def _tell_status(self, name: str, running: _Running) -> None:
+        status = self._status(name, running)
+        if status == running.told:
+            return
+        running.told = status
+        said = log.info if status.healthy and not status.held else log.warning
+        said("source status source=%s healthy=%s detail=%s", name, status.healthy, status.detail)
+        self._on_event(status)
+
+    def _status(self, name: str, running: _Running) -> SourceStatus:
+        return SourceStatus(
+            source=name,
+            kind=running.config.kind,
+            healthy=not running.reason,
+            detail=_detail(name, running),
+            synced=running.answered or running.loaded,
+            held=running.reader.held,
+        )
+
+
+def _detail(name: str, running: _Running) -> str:
+    """Say how the source is in one sentence or several."""
+    said: list[str] = []
+    if running.reason:
+        since = datetime.fromtimestamp(running.since or 0, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        said.append(f"stale since {since}: {running.reason}")
+    if running.reader.held:
+        said.append(
+            f"holding {running.reader.held} endpoints that it lists no more; if they are gone for "
+            f"good: hostmesh source accept {name}"
+        )
+    said += running.reader.remarks[:3]
+    if len(running.reader.remarks) > 3:
+        said.append(f"and {len(running.reader.remarks) - 3} more; look at: hostmesh analyze")
+    return "; ".join(said)
+
+
+def _reader(source: Source, mesh_domain: str) -> Reader:
+    if isinstance(source, ConsulSource):
+        return ConsulReader(source, mesh_domain=mesh_domain)
+    return StaticReader(source, mesh_domain=mesh_domain)

@@ -1,0 +1,238 @@
+"""One source while it runs: the edge that reads it, and what its facts come to."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Protocol
+
+from hostmesh_controlplane.config import ConsulSource, StaticSource
+from hostmesh_controlplane.edges.consul_transport import ConsulAgent, ConsulClient
+from hostmesh_controlplane.edges.consul_watch import ConsulWatch, WatchRules
+from hostmesh_controlplane.edges.static_files import StaticFiles
+from hostmesh_controlplane.events.catalogs import (
+    CatalogFact,
+    ConsulSentinel,
+    ConsulService,
+    FilesRead,
+)
+from hostmesh_controlplane.logic import consul_catalog, holds, static_catalog
+from hostmesh_controlplane.logic.catalog import CatalogService, SourceChanged
+from hostmesh_controlplane.logic.consul_catalog import ConsulMapping
+from hostmesh_controlplane.logic.holds import HoldRules, Holds
+from hostmesh_controlplane.logic.source_views import StoredSource, StoredView
+from hostmesh_controlplane.logic.static_catalog import StaticCatalog
+from hostmesh_core.errors import BadInput
+from hostmesh_core.ids import EndpointKey
+
+Emit = Callable[[CatalogFact], None]
+
+
+class Reader(Protocol):
+    """What `Catalogs` asks of a source of any kind."""
+
+    def load(self, views: Mapping[str, StoredView], remembered: StoredSource) -> None:
+        """Take in what was stored, before the source is read."""
+
+    async def run(self, emit: Emit) -> None:
+        """Read the source for ever."""
+
+    def take(self, fact: CatalogFact, now: float) -> list[SourceChanged]:
+        """Take in a fact; give what to pass on. `now` is monotonic, in seconds."""
+
+    def accept(self) -> list[SourceChanged]:
+        """Believe the source: release what is held."""
+
+    def left_registry(self, keys: Iterable[EndpointKey], now: float) -> None:
+        """Take in that these keys left our own registry in order."""
+
+    def stored(self, service: CatalogService) -> StoredView:
+        """Give the form to store of a service that is passed on."""
+
+    @property
+    def remembered(self) -> StoredSource:
+        """What to store of the source itself."""
+
+    @property
+    def held(self) -> int:
+        """How many endpoints are held."""
+
+    @property
+    def blind(self) -> str:
+        """Why what it says cannot be read as the truth; empty = it can."""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences: what cannot be used of it."""
+
+
+class StaticReader:
+    """A directory of documents. An operator's own edit is never held."""
+
+    def __init__(self, source: StaticSource, *, mesh_domain: str) -> None:
+        self._edge = StaticFiles(source.name, source.path, poll_seconds=source.poll_seconds)
+        self._catalog = StaticCatalog(source.name, mesh_domain)
+        self.held = 0
+        self.blind = ""
+        self.remembered = StoredSource()
+
+    def load(self, views: Mapping[str, StoredView], _: StoredSource) -> None:
+        """Take in what was stored, before any file is read."""
+        services = (view.service for view in views.values())
+        self._catalog = static_catalog.loaded(self._catalog, services)
+
+    async def run(self, emit: Emit) -> None:
+        """Read the files for ever."""
+        await self._edge.run(emit)
+
+    def take(self, fact: CatalogFact, _: float) -> list[SourceChanged]:
+        """Take in files that changed."""
+        if not isinstance(fact, FilesRead):
+            return []
+        self._catalog, changes = static_catalog.files_read(self._catalog, fact)
+        return changes
+
+    def accept(self) -> list[SourceChanged]:
+        """Nothing of it is ever held."""
+        return []
+
+    def left_registry(self, keys: Iterable[EndpointKey], now: float) -> None:
+        """Nothing of it is ever held."""
+
+    def stored(self, service: CatalogService) -> StoredView:
+        """Give the form to store of a service."""
+        return StoredView(service)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What cannot be used of the files, and what stands in spite of it."""
+        problems = [str(problem) for problem in self._catalog.problems]
+        if self._catalog.inherited:
+            hosts = ", ".join(sorted(self._catalog.inherited))
+            problems.append(f"as stored before the restart, until every document is read: {hosts}")
+        return tuple(problems)
+
+
+class ConsulReader:
+    """One Consul datacenter, held where it says less than the truth."""
+
+    def __init__(self, source: ConsulSource, *, mesh_domain: str) -> None:
+        self._source = source
+        self._mapping = ConsulMapping(
+            source=source.name,
+            mesh_domain=mesh_domain,
+            namespace=source.namespace,
+            host_template=source.host_template,
+            alias_template=source.alias_template,
+            version_tag=source.version_tag,
+        )
+        self._mapping.host(
+            "checked"
+        )  # a template that cannot be filled ends the start, not a watch
+        self._agent = ConsulAgent(source.address, source.token_file, source.datacenter, source.tls)
+        self._agent.check()
+        rules = HoldRules(source.hold_seconds, source.hold_share, source.hold_count)
+        self._holds = Holds(source.name, rules)
+        self._index: dict[str, int] = {}
+        """By service, the index of its last answer."""
+        self._hosts: dict[str, str] = {}
+        """By host name, the Consul service it comes from."""
+        self._unusable: dict[str, str] = {}
+        self._servers: int | None = None
+        self.remembered = StoredSource()
+
+    def load(self, views: Mapping[str, StoredView], remembered: StoredSource) -> None:
+        """Take in what was stored: the first answers are compared with it."""
+        self.remembered = remembered
+        for host, view in views.items():
+            self._holds = holds.loaded(self._holds, view.service)
+            self._index[view.name] = view.index
+            self._hosts[host] = view.name
+
+    async def run(self, emit: Emit) -> None:
+        """Watch the datacenter for ever."""
+        rules = WatchRules(
+            self._source.name,
+            self._source.services,
+            self._source.wait_seconds,
+            self._source.settle_seconds,
+        )
+        client = ConsulClient(self._agent)
+        try:
+            await ConsulWatch(client, rules, emit).run(known=list(self._index))
+        finally:
+            await client.close()
+
+    def take(self, fact: CatalogFact, now: float) -> list[SourceChanged]:
+        """Take in an answer."""
+        if isinstance(fact, ConsulSentinel):
+            self._servers = fact.servers
+            if fact.servers:
+                self.remembered = replace(self.remembered, sentinel_seen=True)
+        if not isinstance(fact, ConsulService):
+            return []
+        try:
+            service = consul_catalog.read_service(fact.service, fact.instances, self._mapping)
+            host = self._host_of(fact.service)
+        except BadInput as error:
+            self._unusable[fact.service] = str(error)
+            return []
+        self._unusable.pop(fact.service, None)
+        suspicious = consul_catalog.suspicion(
+            fact.facts,
+            index_before=self._index.get(fact.service, 0),
+            sentinel=fact.sentinel,
+            sentinel_known=self.remembered.sentinel_seen,
+        )
+        self._index[fact.service] = fact.facts.index
+        event = SourceChanged(self._source.name, host, service, suspicious)
+        self._holds, changes = holds.offered(self._holds, event, now=now)
+        return changes
+
+    def accept(self) -> list[SourceChanged]:
+        """Believe the source: release what is held."""
+        self._holds, changes = holds.accept(self._holds)
+        return changes
+
+    def left_registry(self, keys: Iterable[EndpointKey], now: float) -> None:
+        """Take in that these keys left our own registry in order."""
+        self._holds = holds.left_registry(self._holds, keys, now=now)
+
+    def stored(self, service: CatalogService) -> StoredView:
+        """Give the form to store of a service, with the index of its answer."""
+        name = self._hosts.get(service.host, "")
+        return StoredView(service, name, self._index.get(name, 0))
+
+    @property
+    def held(self) -> int:
+        """How many endpoints are held."""
+        return self._holds.held
+
+    @property
+    def blind(self) -> str:
+        """Why what it says cannot be read as the truth; empty = it can."""
+        if self._servers == 0 and self.remembered.sentinel_seen:
+            return (
+                "cannot read the catalog any more: the ACL token sees no Consul server; its last "
+                "view stays until the token may read again"
+            )
+        return ""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What cannot be used of it."""
+        found = sorted(self._unusable.values())
+        if self._servers == 0 and not self.remembered.sentinel_seen:
+            found.append(
+                "cannot tell a lost ACL from an empty catalog: the token does not see the service "
+                f"consul; give it: {consul_catalog.READ_POLICY}"
+            )
+        return tuple(found)
+
+    def _host_of(self, service: str) -> str:
+        """Give the host name, which one Consul service alone may have."""
+        host = self._mapping.host(service)
+        other = self._hosts.setdefault(host, service)
+        if other != service:
+            raise BadInput(
+                f'cannot take the Consul service "{service}": "{other}" has the name {host} already'
+            )
+        return host
