@@ -264,6 +264,9 @@ def _of_port(view: InboundPortView) -> Iterator[Resource]:
     if view.port.protocol.is_http:
         route = inbound.route_configuration(view)
         yield resource(type_urls.ROUTE, names.inbound_route(number), route)
+    else:
+        name = names.inbound_tcp_policy(number)
+        yield resource(type_urls.EXTENSION_CONFIG, name, inbound.tcp_policy(view))
 
 
 def _differing(old: InboundResources | None, new: InboundResources | None) -> Touched:

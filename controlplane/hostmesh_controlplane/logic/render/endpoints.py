@@ -40,9 +40,7 @@ def usable(view: EndpointView, facts: LbEndpointFacts) -> list[EndpointKey]:
     Where either side states no network they count as one, as in Istio.
     """
     return [
-        key
-        for key in facts.keys
-        if same_network(view.network, key.network) and _speaks(view, key)
+        key for key in facts.keys if same_network(view.network, key.network) and _speaks(view, key)
     ]
 
 

@@ -17,6 +17,7 @@ from envoy.config.core.v3 import base_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
+from envoy.extensions.filters.network.rbac.v3 import rbac_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
 from hostmesh_controlplane.logic.render import http_connections, tls
@@ -25,11 +26,13 @@ from hostmesh_controlplane.logic.render.encoding import (
     address,
     any_address,
     encode,
+    extension,
     packed,
     seconds,
 )
 from hostmesh_controlplane.logic.render.network_filters import (
     LISTENER_FILTERS_SECONDS,
+    discovered_policy,
     filter_state,
     http_inspector,
     original_dst,
@@ -130,6 +133,17 @@ def route_configuration(view: InboundPortView) -> bytes:
     return encode(rendered)
 
 
+def tcp_policy(view: InboundPortView) -> bytes:
+    """Render what the policy filter of a TCP port says: nothing yet, so everybody may come.
+
+    It exists from the start because a filter that came later would change the chain, and a
+    changed chain drains its connections.
+    """
+    name = names.inbound_tcp_policy(view.port.workload_port)
+    rules = rbac_pb2.RBAC(stat_prefix=f"inbound_{view.port.workload_port}.")
+    return encode(extension(name, rules))
+
+
 def _listener(name: str, where: Any, uninspected: Sequence[int]) -> Any:
     inspectors = [tls_inspector(), http_inspector()]
     for inspector in inspectors:
@@ -199,7 +213,10 @@ def _filters(view: InboundPortView, *, terminated: bool) -> list[Any]:
     leading = [_remember_destination()] if port.mesh_port and port.listen is None else []
     if port.protocol.is_http and terminated:
         return [*leading, http_connections.inbound(port.workload_port, host=port.service)]
-    return [*leading, to_cluster(names.inbound_cluster(port.workload_port), attempts=1)]
+    app = to_cluster(names.inbound_cluster(port.workload_port), attempts=1)
+    if port.protocol.is_http:
+        return [*leading, app]
+    return [*leading, discovered_policy(names.inbound_tcp_policy(port.workload_port)), app]
 
 
 def _remember_destination() -> Any:

@@ -3,17 +3,19 @@
 from collections.abc import Mapping
 from typing import Any
 
-from envoy.config.core.v3 import substitution_format_string_pb2
+from envoy.config.core.v3 import config_source_pb2, substitution_format_string_pb2
 from envoy.config.listener.v3 import listener_components_pb2
+from envoy.config.rbac.v3 import rbac_pb2 as rules_pb2
 from envoy.extensions.filters.common.set_filter_state.v3 import value_pb2
 from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2
 from envoy.extensions.filters.listener.original_dst.v3 import original_dst_pb2
 from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
+from envoy.extensions.filters.network.rbac.v3 import rbac_pb2
 from envoy.extensions.filters.network.set_filter_state.v3 import set_filter_state_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
-from hostmesh_controlplane.logic.render.encoding import packed, seconds
-from hostmesh_core import names
+from hostmesh_controlplane.logic.render.encoding import ads, packed, seconds
+from hostmesh_core import names, type_urls
 
 LISTENER_FILTERS_SECONDS = 1.0
 """Then the connection goes on uninspected; at 0 a server-first protocol hangs for ever (tried)."""
@@ -56,6 +58,22 @@ def to_cluster(cluster: str, *, stat_prefix: str = "", attempts: int = _CONNECT_
     )
     proxy.max_connect_attempts.value = attempts
     return network_filter("envoy.filters.network.tcp_proxy", proxy)
+
+
+def discovered_policy(name: str) -> Any:
+    """Give the slot of a TCP policy, whose substance comes by ECDS under the same name.
+
+    It always comes, so the listener waits for it; if it does not for 15 s, nobody may enter.
+    """
+    nobody = rbac_pb2.RBAC(
+        rules=rules_pb2.RBAC(action=rules_pb2.RBAC.ALLOW), stat_prefix=f"{name}.missing."
+    )
+    source = config_source_pb2.ExtensionConfigSource(
+        config_source=ads(),
+        default_config=packed(nobody),
+        type_urls=[type_urls.PREFIX + nobody.DESCRIPTOR.full_name],
+    )
+    return listener_components_pb2.Filter(name=name, config_discovery=source)
 
 
 def original_dst() -> Any:
