@@ -1,0 +1,217 @@
+"""`hostmesh-agent redirect …`: arguments in, one pass or the watch, an exit status out.
+
+Exit status: 0 done, 1 not (what and why is said), 2 the command or a file was wrong.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from hostmesh_agent.redirector import envoy, files, reporting, show, status
+from hostmesh_agent.redirector.engine import Engine
+from hostmesh_agent.redirector.inputs import Inputs
+from hostmesh_agent.redirector.paths import Paths
+from hostmesh_agent.redirector.target import Target, decide
+from hostmesh_agent.redirector.watch import Watch
+from hostmesh_core.capture_plan import CapturePlan
+from hostmesh_core.errors import BadInput, HostmeshError
+from hostmesh_core.host_layout import DEFAULT_INSTANCE, HostLayout
+from hostmesh_core.redirect_files import Outcome, RedirectState, Report, Wanted
+
+_EXAMPLES = """examples:
+  hostmesh-agent redirect show                 what would be installed; touches nothing
+  hostmesh-agent redirect apply                put it in now, if Envoy serves
+  hostmesh-agent redirect apply --early        only what has to hold before Envoy runs
+  hostmesh-agent redirect status --output json
+  hostmesh-agent redirect remove               take everything out, until the next apply
+  hostmesh-agent redirect watch                keep it in place (what the service runs)
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command and exit with its status."""
+    options = _parser().parse_args(sys.argv[2:] if argv is None else argv)
+    try:
+        sys.exit(_run(options))
+    except BadInput as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)
+    except HostmeshError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="hostmesh-agent redirect",
+        description="Leads this host's traffic into Envoy, and back. Needs root.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in (
+        ("apply", "put the rules in, verified, and the names"),
+        ("remove", "take everything of this instance out"),
+        ("status", "what is in force, looked up now"),
+        ("show", "print what would be installed"),
+        ("watch", "apply when Envoy serves, put back what is lost, remove when asked"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--instance", default=DEFAULT_INSTANCE, metavar="NAME")
+        if name in ("status", "show"):
+            command.add_argument("--output", choices=("text", "json"), default="text")
+        if name in ("apply", "show"):
+            when = command.add_mutually_exclusive_group()
+            when.add_argument(
+                "--early", action="store_true", help="as at boot: only directions that are closed"
+            )
+            when.add_argument(
+                "--assume-ready", action="store_true", help="as if Envoy served; it is not asked"
+            )
+        if name == "remove":
+            command.add_argument(
+                "--keep-closed",
+                action="store_true",
+                help="what a stop does: directions with on_envoy_down: closed stay, and nothing "
+                "keeps a watch from applying again",
+            )
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    paths = Paths(HostLayout(options.instance))
+    if options.command != "show" and os.geteuid() != 0:
+        raise HostmeshError(f"cannot run redirect {options.command}: it needs root")
+    match options.command:
+        case "apply":
+            return _apply(paths, early=options.early, assume=options.assume_ready)
+        case "remove":
+            return _remove(paths, keep_closed=options.keep_closed)
+        case "status":
+            return _status(paths, options.output)
+        case "show":
+            return _show(paths, options.output, early=options.early)
+        case _:
+            return Watch(paths, Engine(paths), Inputs(paths.layout)).run()
+
+
+def _read(paths: Paths) -> tuple[Inputs, CapturePlan]:
+    """Read the inputs; every one of them has to be good for a command. Raises BadInput."""
+    inputs = Inputs(paths.layout)
+    inputs.refresh()
+    if inputs.problems:
+        raise BadInput("\n".join(inputs.problems))
+    if inputs.plan is None:
+        raise HostmeshError(
+            f"cannot apply: {paths.layout.capture_file} is not there; run "
+            "`hostmesh-agent capture compile` first"
+        )
+    if inputs.plan.instance != paths.layout.instance:
+        raise BadInput(
+            f"cannot use {paths.layout.capture_file}: it is about instance {inputs.plan.instance}"
+        )
+    return inputs, inputs.plan
+
+
+def _target(inputs: Inputs, plan: CapturePlan, *, early: bool, assume: bool) -> Target:
+    if early:
+        return decide(plan, None, serving=False)
+    if assume:
+        state = RedirectState(wanted=Wanted.CAPTURED)
+        return decide(plan, state, serving=True)
+    named = inputs.state.envoy if inputs.state else None
+    held = envoy.hold(named, plan.proxy_uid) if named and named.ready else None
+    serving = held is not None and envoy.answers(plan.readiness_port, held)
+    return decide(plan, inputs.state, serving=serving)
+
+
+def _apply(paths: Paths, *, early: bool, assume: bool) -> int:
+    inputs, plan = _read(paths)
+    files.remove(paths.switched_off)
+    target = _target(inputs, plan, early=early, assume=assume)
+    endpoints = inputs.state.endpoints if inputs.state else frozenset[tuple[str, int]]()
+    table = inputs.names.names if inputs.names else {}
+    try:
+        result = Engine(paths).converge(plan, target, endpoints, table)
+    except HostmeshError as error:
+        reporting.publish(paths.layout, reporting.failure(inputs, None, str(error)))
+        raise
+    report = reporting.report_of(inputs, target, result, time.time())
+    reporting.publish(paths.layout, report)
+    sys.stdout.write(f"{report.outcome}: {report.detail} ({result.rules} rules)\n")
+    for note in result.notes:
+        sys.stdout.write(f"  {note}\n")
+    return 0 if early or report.outcome in (Outcome.APPLIED, Outcome.REMOVED) else 1
+
+
+def _remove(paths: Paths, *, keep_closed: bool) -> int:
+    inputs = Inputs(paths.layout)
+    inputs.refresh()
+    if keep_closed and inputs.plan is not None:
+        released = RedirectState(
+            sequence=inputs.state.sequence if inputs.state else 0,
+            wanted=Wanted.RELEASED,
+            endpoints=inputs.state.endpoints if inputs.state else frozenset(),
+        )
+        target = decide(inputs.plan, released, serving=False)
+        table = inputs.names.names if inputs.names else {}
+        result = Engine(paths).converge(inputs.plan, target, released.endpoints, table)
+    else:
+        # First, or a watch would put them in again between the removal and this.
+        files.write(paths.switched_off, b"redirect remove\n", mode=0o644)
+        target, result = Target(), Engine(paths).remove()
+    report = reporting.report_of(inputs, target, result, time.time())
+    reporting.publish(paths.layout, report)
+    sys.stdout.write(f"{report.outcome}: {report.detail}\n")
+    return 0
+
+
+def _status(paths: Paths, output: str) -> int:
+    report = status.last_report(paths.layout)
+    engine = Engine(paths)
+    differences, rules = _now(paths, engine, report)
+    found = status.Status(
+        report=report or Report(outcome=Outcome.REMOVED, detail="nothing was ever applied"),
+        differences=tuple(differences),
+        age_seconds=max(0.0, time.time() - report.verified_at) if report else 0.0,
+        now_rules=rules,
+    )
+    sys.stdout.write(
+        json.dumps(found.as_value(), indent=2) + "\n" if output == "json" else found.as_text()
+    )
+    return 0 if found.good else 1
+
+
+def _now(paths: Paths, engine: Engine, report: Report | None) -> tuple[list[str], int]:
+    """Compare the kernel with what the report says is in force."""
+    inputs = Inputs(paths.layout)
+    inputs.refresh()
+    if report is None or inputs.plan is None:
+        target, plan = Target(), inputs.plan
+    else:
+        plan = inputs.plan
+        serving = report.outcome is Outcome.APPLIED
+        off = Path(paths.switched_off).exists()
+        target = decide(plan, inputs.state, serving=serving, switched_off=off)
+        if serving and target.outcome is not Outcome.APPLIED:
+            target = decide(plan, RedirectState(wanted=Wanted.CAPTURED), serving=True)
+    endpoints = inputs.state.endpoints if inputs.state else frozenset[tuple[str, int]]()
+    return engine.differences(plan, target, endpoints)
+
+
+def _show(paths: Paths, output: str, *, early: bool) -> int:
+    inputs, plan = _read(paths)
+    target = _target(inputs, plan, early=early, assume=not early)
+    endpoints = inputs.state.endpoints if inputs.state else frozenset[tuple[str, int]]()
+    table = inputs.names.names if inputs.names else {}
+    desired = Engine(paths).preview(plan, target, endpoints)
+    if output == "json":
+        value = show.as_value(plan, target, desired, table)
+        sys.stdout.write(json.dumps(value, indent=2) + "\n")
+    else:
+        sys.stdout.write(show.as_text(plan, target, desired, table))
+    return 0

@@ -1,0 +1,199 @@
+"""One pass: look, compare, change what differs, look again, write the block of names.
+
+Every change is made under one lock that all instances of the host share; the tools that are run
+hold it too, so that a pass whose process was killed still keeps the next one out until its last
+command has ended.
+"""
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hostmesh_agent.redirector import (
+    diff,
+    hosts_block,
+    hosts_file,
+    names,
+    netlink,
+    sequence,
+    shared,
+)
+from hostmesh_agent.redirector import files as own_files
+from hostmesh_agent.redirector import (
+    plan as rules,
+)
+from hostmesh_agent.redirector.installed import Installed
+from hostmesh_agent.redirector.kernel import Kernel, Tools
+from hostmesh_agent.redirector.observe import Observer
+from hostmesh_agent.redirector.paths import Paths
+from hostmesh_agent.redirector.plan import Desired, NeverPorts
+from hostmesh_agent.redirector.ssh import SshPorts
+from hostmesh_agent.redirector.target import NameScope, Target
+from hostmesh_core.capture_plan import CapturePlan
+from hostmesh_core.errors import HostmeshError
+
+NAT_CHAINS = ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING")
+
+
+class NotInForce(HostmeshError):
+    """All commands ran and the kernel still differs: somebody else is changing it too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a pass found at its end."""
+
+    rules: int = 0
+    routes: int = 0
+    endpoints: int = 0
+    names: int = 0
+    changed: bool = False
+    silent: bool = False
+    """Whether rules lie where the kernel tells nobody of a change (legacy iptables)."""
+    notes: tuple[str, ...] = ()
+    never: NeverPorts = field(default_factory=NeverPorts)
+
+
+class Engine:
+    """The passes of one instance."""
+
+    def __init__(self, paths: Paths, kernel: Kernel | None = None) -> None:
+        self._paths = paths
+        self._instance = paths.layout.instance
+        self._held: list[int] = []
+        self._kernel = kernel or Tools(self._held)
+        self._observer = Observer(self._kernel, self._instance)
+        self._ssh = SshPorts(self._kernel)
+
+    def desired(
+        self, plan: CapturePlan, target: Target, endpoints: frozenset[tuple[str, int]]
+    ) -> tuple[Desired, Installed, NeverPorts]:
+        """Give what should be there and what is, changing nothing. Raises CannotRun."""
+        installed = self._observer.look()
+        never = self._ssh.find()
+        wanted = rules.build(
+            plan, target, endpoints=endpoints, never=never, usable=installed.usable
+        )
+        return wanted, installed, never
+
+    def differences(
+        self, plan: CapturePlan | None, target: Target, endpoints: frozenset[tuple[str, int]]
+    ) -> tuple[list[str], int]:
+        """Say what differs now, and how many rules there are. Raises CannotRun."""
+        if plan is None:
+            wanted, installed = Desired(), self._observer.look()
+        else:
+            wanted, installed, _ = self.desired(plan, target, endpoints)
+        found = diff.differences(wanted, installed, self._instance)
+        return found, diff.rule_count(installed, self._instance)
+
+    def preview(
+        self, plan: CapturePlan, target: Target, endpoints: frozenset[tuple[str, int]]
+    ) -> Desired:
+        """Give what would be installed; needs no root and no iptables."""
+        return rules.build(plan, target, endpoints=endpoints, never=self._ssh.find())
+
+    def converge(
+        self,
+        plan: CapturePlan,
+        target: Target,
+        endpoints: frozenset[tuple[str, int]] = frozenset(),
+        table: Mapping[str, tuple[str, str]] | None = None,
+    ) -> Result:
+        """Bring kernel and names to `target`, whatever was there. Raises HostmeshError."""
+        with self.locked():
+            wanted, installed, never = self.desired(plan, target, endpoints)
+            changed = bool(diff.differences(wanted, installed, self._instance))
+            if changed:
+                installed = self._change(wanted, installed)
+            # Rules first, both ways: a name without its rule is refused at once, while a rule that
+            # waits for a slow disk keeps a dead Envoy's connections refused.
+            name_notes = self.write_names(plan, target.names, table or {})
+            return Result(
+                rules=diff.rule_count(installed, self._instance),
+                routes=len(installed.routes & wanted.routes),
+                endpoints=sum(len(items) for items in wanted.sets.values()),
+                names=hosts_block.count(hosts_file.read(self._paths.hosts) or b"", self._instance),
+                changed=changed,
+                silent=any(backend.legacy for backend in installed.tables),
+                notes=(*wanted.notes, *name_notes),
+                never=never,
+            )
+
+    def remove(self) -> Result:
+        """Take out everything of this instance, knowing no configuration. Raises HostmeshError."""
+        with self.locked():
+            installed = self._observer.look()
+            self.write_block([])
+            changed = bool(diff.differences(Desired(), installed, self._instance))
+            installed = self._change(Desired(), installed)
+            return Result(changed=changed, rules=diff.rule_count(installed, self._instance))
+
+    def write_names(
+        self, plan: CapturePlan, scope: NameScope, table: Mapping[str, tuple[str, str]]
+    ) -> list[str]:
+        """Write the managed block; gives a sentence for each name that was refused."""
+        content = hosts_file.read(self._paths.hosts) or b""
+        host = socket.gethostname().lower()
+        taken = hosts_block.names_in(content) | {host, host.partition(".")[0]}
+        kept, refused = names.allowed(plan, table, scope, taken=taken)
+        self.write_block(names.lines(kept))
+        return refused
+
+    def write_block(self, lines: list[str]) -> None:
+        """Put the block's lines into the hosts file, or take the block out. Raises."""
+        path, journal = self._paths.hosts, self._paths.hosts_journal
+        hosts_file.recover(path, journal)
+        old = hosts_file.read(path)
+        new = hosts_block.with_block(old or b"", self._instance, lines)
+        if new != (old or b""):
+            hosts_file.write(path, old, new, journal)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock of all instances; waits for whoever has it."""
+        path = Path(self._paths.lock)
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            self._held.append(descriptor)
+            yield
+        finally:
+            self._held.clear()
+            os.close(descriptor)
+
+    def _change(self, wanted: Desired, installed: Installed) -> Installed:
+        """Run the steps and prove that they did it; gives what is there then."""
+        if wanted.rules:
+            shared.note(self._paths.shared, installed)
+        before = shared.load(self._paths.shared)
+        keep = before is None or before.source
+        for step in sequence.steps(wanted, installed, self._instance, keep_source=keep):
+            self._kernel.run(step.argv, step.stdin)
+        now = self._observer.look()
+        left = diff.differences(wanted, now, self._instance)
+        if left:
+            raise NotInForce(
+                f"cannot hold the rules: after the commands still {len(left)} differences, the "
+                f"first: {left[0]}; they are put in again within a second"
+            )
+        if not wanted.rules and not now.any_chain():
+            self._forget(now, before)
+        return now
+
+    def _forget(self, installed: Installed, before: shared.Before | None) -> None:
+        """After the last instance: leave no empty table that was not there before us."""
+        if before is None:
+            return
+        for backend, tables in installed.tables.items():
+            nat = tables.get("nat")
+            made_by_us = backend.family not in before.nat and not backend.legacy
+            if nat is not None and nat.empty and made_by_us and backend.default:
+                chains = tuple(chain for chain in NAT_CHAINS if chain in nat.chains)
+                netlink.drop_empty_table(backend.family.value, "nat", chains)
+        own_files.remove(self._paths.shared)

@@ -1,0 +1,68 @@
+"""The redirector's own files: reading what others wrote, writing whole files by rename."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from hostmesh_core.capture_plan import FILE_LIMIT
+from hostmesh_core.errors import HostmeshError
+
+T = TypeVar("T")
+
+
+class CannotUseFile(HostmeshError):
+    """A file of ours cannot be read or written."""
+
+
+def read(path: str) -> bytes | None:
+    """Give a file's bytes, cut above the limit; None where there is none. Raises CannotUseFile."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(FILE_LIMIT + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CannotUseFile(f"cannot read {path}: {error.strerror}") from error
+
+
+def parsed(path: str, decode: Callable[[bytes], T]) -> T | None:
+    """Give a file's content through `decode`; None where there is none.
+
+    Raises CannotUseFile, and whatever `decode` raises.
+    """
+    data = read(path)
+    return None if data is None else decode(data)
+
+
+def write(path: str, data: bytes, *, mode: int) -> None:
+    """Put `data` at `path` in one rename, its folder made if need be. Raises CannotUseFile."""
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.new")
+    try:
+        target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except OSError as error:
+        raise CannotUseFile(f"cannot write {path}: {error.strerror}") from error
+
+
+def remove(path: str) -> None:
+    """Take a file away; nothing where there is none. Raises CannotUseFile."""
+    try:
+        Path(path).unlink(missing_ok=True)
+    except OSError as error:
+        raise CannotUseFile(f"cannot remove {path}: {error.strerror}") from error
+
+
+def stamp(path: str) -> tuple[int, int, int]:
+    """Give what changes when a file is replaced; all 0 where there is none."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return 0, 0, 0
+    return found.st_ino, found.st_mtime_ns, found.st_size

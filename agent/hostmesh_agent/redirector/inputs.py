@@ -1,0 +1,83 @@
+"""Reads capture.json, state.json and names.json, and keeps the last good one of each.
+
+A file that cannot be used changes nothing: what was in force stays, and the report says so.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from hostmesh_agent.redirector import files
+from hostmesh_core.capture_plan import CapturePlan
+from hostmesh_core.errors import HostmeshError
+from hostmesh_core.host_layout import HostLayout
+from hostmesh_core.redirect_files import NameTable, RedirectState
+
+T = TypeVar("T")
+
+
+@dataclass
+class Watched(Generic[T]):
+    """One file and its last good content."""
+
+    path: str
+    decode: Callable[[bytes, str], T]
+    value: T | None = None
+    problem: str = ""
+    _stamp: object = field(default=None, repr=False)
+
+    def refresh(self) -> bool:
+        """Read the file if it was replaced; True where that changed anything."""
+        stamp = files.stamp(self.path)
+        if stamp == self._stamp:
+            return False
+        self._stamp = stamp
+        try:
+            found = files.parsed(self.path, lambda data: self.decode(data, self.path))
+        except HostmeshError as error:
+            changed = self.problem != str(error)
+            self.problem = str(error)
+            return changed
+        changed = found != self.value or self.problem != ""
+        self.value, self.problem = found, ""
+        return changed
+
+
+class Inputs:
+    """The three files of one instance."""
+
+    def __init__(self, layout: HostLayout) -> None:
+        """Nothing is read before `refresh`."""
+        self._plan = Watched[CapturePlan](
+            layout.capture_file, lambda data, where: CapturePlan.decode(data, where=where)
+        )
+        self._state = Watched[RedirectState](
+            layout.redirect_state_file, lambda data, where: RedirectState.decode(data, where=where)
+        )
+        self._names = Watched[NameTable](
+            layout.names_file, lambda data, where: NameTable.decode(data, where=where)
+        )
+
+    def refresh(self) -> bool:
+        """Read what was replaced; True where anything changed."""
+        return any([self._plan.refresh(), self._state.refresh(), self._names.refresh()])
+
+    @property
+    def plan(self) -> CapturePlan | None:
+        """What root says; None while `capture compile` has not run."""
+        return self._plan.value
+
+    @property
+    def state(self) -> RedirectState | None:
+        """What the agent says; None while it has said nothing."""
+        return self._state.value
+
+    @property
+    def names(self) -> NameTable | None:
+        """The agent's names; None while it has said nothing."""
+        return self._names.value
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """A sentence for each file that cannot be used."""
+        return tuple(w.problem for w in (self._plan, self._state, self._names) if w.problem)

@@ -1,0 +1,151 @@
+"""The commands from what is installed to what should be, in an order that is safe at every stop.
+
+Pure: argv and standard input. One family's nat table changes in one transaction, so a kill leaves
+it old or new. Between the commands (host-agent.md rule 16), putting in:
+
+    sets, ::6, IPv6 rules, IPv4 rules, routes      each jump comes with its whole chain
+
+and taking out in reverse. A route without its rules would let a virtual address hang instead of
+being refused, and a connection tried meanwhile would keep hanging: conntrack remembers its first
+packet's verdict. So routes come last and go first. Nothing here drops, and nothing loops: the
+proxy's own returns are in the same transaction as what they protect from.
+"""
+
+from dataclasses import dataclass
+
+from hostmesh_agent.redirector import diff, families
+from hostmesh_agent.redirector.families import Family
+from hostmesh_agent.redirector.installed import Backend, Installed, shared_beside
+from hostmesh_agent.redirector.plan import Desired, Rules
+from hostmesh_agent.redirector.saved import Table
+
+WAIT_SECONDS = "5"
+"""How long iptables waits for somebody else who holds its lock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One command."""
+
+    argv: tuple[str, ...]
+    stdin: str = ""
+
+
+def steps(
+    desired: Desired, installed: Installed, instance: str, *, keep_source: bool = False
+) -> list[Step]:
+    """Give the commands; none where nothing differs. `keep_source`: ::6 on lo is not ours."""
+    return [
+        *_route_steps(desired, installed, instance, add=False),
+        *_put_sets(desired, installed, instance),
+        *_add_source(desired, installed),
+        *_rule_steps(desired, installed, instance),
+        *_route_steps(desired, installed, instance, add=True),
+        *_drop_sets(desired, installed, instance),
+        *([] if keep_source else _drop_source(desired, installed, instance)),
+    ]
+
+
+def restore_text(
+    desired: Rules, table: Table, instance: str, *, name: str = "nat", everything: bool = False
+) -> str:
+    """Give iptables-restore's input for one table, or "" where nothing differs.
+
+    `everything` gives it even then: what `show` prints for an empty table.
+    """
+    if not everything and not diff.table_differences(desired, table, instance, ""):
+        return ""
+    prefix = families.chain_prefix(instance)
+    wanted = dict(desired.chains)
+    stale = [chain for chain in table.own_chains(prefix) if chain not in wanted]
+    lines = [f"*{name}"]
+    # Naming a chain makes it, or empties the one that is there; the rest of the table stays.
+    lines += [f":{chain} - [0:0]" for chain in [*wanted, *stale]]
+    lines += [f"-D {chain} {rule}" for chain, rule in table.jumps(prefix)]
+    lines += [f"-A {chain} {rule}" for chain, rules in wanted.items() for rule in rules]
+    lines += [f"-I {chain} 1 {rule}" for chain, rule in reversed(desired.jumps)]
+    lines += [f"-X {chain}" for chain in stale]
+    return "\n".join([*lines, "COMMIT", ""])
+
+
+def set_text(name: str, temporary: str, family: Family, items: frozenset[tuple[str, int]]) -> str:
+    """Give `ipset restore`'s input: fill a set beside the live one, then swap; nobody sees half."""
+    options = f"hash:ip,port family {family.inet} maxelem {families.SET_SIZE} -exist"
+    lines = [f"create {name} {options}", f"create {temporary} {options}", f"flush {temporary}"]
+    lines += [f"add {temporary} {address},tcp:{port}" for address, port in sorted(items)]
+    return "\n".join([*lines, f"swap {temporary} {name}", f"destroy {temporary}", ""])
+
+
+def _rule_steps(desired: Desired, installed: Installed, instance: str) -> list[Step]:
+    """Give IPv6 before IPv4 and, for a removal, IPv4 before IPv6; old backends last."""
+    removal = not desired.rules
+    ordered = sorted(
+        installed.tables.items(),
+        key=lambda item: (not item[0].default, _order(item[0].family, removal=removal)),
+    )
+    found = []
+    for backend, tables in ordered:
+        wanted = desired.rules.get(backend.family, Rules()) if backend.default else Rules()
+        texts = [
+            restore_text(wanted if name == "nat" else Rules(), table, instance, name=name)
+            for name, table in tables.items()
+        ]
+        if "nat" not in tables and wanted.count:
+            texts.append(restore_text(wanted, Table(), instance))
+        if text := "".join(texts):
+            found.append(Step(_restore(backend), text))
+    return found
+
+
+def _restore(backend: Backend) -> tuple[str, ...]:
+    return (f"{backend.stem}-restore", "--wait", WAIT_SECONDS, "--noflush")
+
+
+def _order(family: Family, *, removal: bool) -> int:
+    return family.value if removal else -family.value
+
+
+def _put_sets(desired: Desired, installed: Installed, instance: str) -> list[Step]:
+    found = []
+    for family, items in sorted(desired.sets.items(), reverse=True):
+        name, temporary = (
+            families.endpoint_set(instance, family),
+            families.next_set(instance, family),
+        )
+        if installed.sets.get(name) != items or temporary in installed.sets:
+            text = set_text(name, temporary, family, items)
+            found.append(Step(("ipset", "restore"), text))
+    return found
+
+
+def _drop_sets(desired: Desired, installed: Installed, instance: str) -> list[Step]:
+    wanted = {families.endpoint_set(instance, family) for family in desired.sets}
+    made = {families.next_set(instance, family) for family in desired.sets}
+    stale = sorted(set(installed.sets) - wanted - made)
+    return [Step(("ipset", "destroy", name)) for name in stale]
+
+
+def _route_steps(desired: Desired, installed: Installed, instance: str, *, add: bool) -> list[Step]:
+    if add:
+        todo, verb = sorted(desired.routes - installed.routes, reverse=True), "add"
+    else:
+        beside, _ = shared_beside(installed, instance)
+        todo, verb = sorted(installed.routes - desired.routes - beside), "del"
+    mark = ("proto", str(families.ROUTE_PROTOCOL))
+    return [
+        Step(("ip", f"-{families.family_of(r).value}", "route", verb, r, "dev", "lo", *mark))
+        for r in todo
+    ]
+
+
+def _add_source(desired: Desired, installed: Installed) -> list[Step]:
+    if not desired.inbound_source or installed.inbound_source:
+        return []
+    return [Step(("ip", "-6", "address", "add", "::6/128", "dev", "lo"))]
+
+
+def _drop_source(desired: Desired, installed: Installed, instance: str) -> list[Step]:
+    _, needed = shared_beside(installed, instance)
+    if desired.inbound_source or needed or not installed.inbound_source:
+        return []
+    return [Step(("ip", "-6", "address", "del", "::6/128", "dev", "lo"))]

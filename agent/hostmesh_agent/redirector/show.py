@@ -1,0 +1,63 @@
+"""What would be installed, as text for people and as a value for machines; touches nothing."""
+
+from collections.abc import Mapping
+
+from hostmesh_agent.redirector import families, names, sequence
+from hostmesh_agent.redirector.plan import Desired
+from hostmesh_agent.redirector.saved import Table
+from hostmesh_agent.redirector.target import Target
+from hostmesh_core.capture_plan import CapturePlan
+
+
+def as_text(
+    plan: CapturePlan, target: Target, desired: Desired, table: Mapping[str, tuple[str, str]]
+) -> str:
+    """Give the commands' input, in the order in which it would be used."""
+    if not desired.rules:
+        return "Nothing would be installed.\n"
+    parts = []
+    for family, items in sorted(desired.sets.items(), reverse=True):
+        name = families.endpoint_set(plan.instance, family)
+        temporary = families.next_set(plan.instance, family)
+        parts.append(_titled("ipset restore", sequence.set_text(name, temporary, family, items)))
+    for family, rules in sorted(desired.rules.items(), reverse=True):
+        text = sequence.restore_text(rules, Table(), plan.instance, everything=True)
+        parts.append(_titled(f"{family.iptables}-restore --noflush", text))
+    marked = f"dev lo proto {families.ROUTE_PROTOCOL}"
+    routes = "".join(f"ip route add {route} {marked}\n" for route in sorted(desired.routes))
+    if desired.inbound_source:
+        routes += "ip address add ::6/128 dev lo\n"
+    parts.append(_titled("ip", routes))
+    kept, refused = names.allowed(plan, table, target.names)
+    lines = names.lines(kept)
+    if lines:
+        parts.append(_titled("/etc/hosts", "\n".join([*lines, ""])))
+    parts += [f"# note: {note}\n" for note in (*desired.notes, *refused)]
+    return "\n".join(parts)
+
+
+def as_value(
+    plan: CapturePlan, target: Target, desired: Desired, table: Mapping[str, tuple[str, str]]
+) -> dict[str, object]:
+    """Give the same for `--output json`."""
+    kept, refused = names.allowed(plan, table, target.names)
+    return {
+        "instance": plan.instance,
+        "families": {
+            f"ipv{family.value}": {
+                "chains": {chain: list(lines) for chain, lines in rules.chains},
+                "jumps": [{"chain": chain, "rule": rule} for chain, rule in rules.jumps],
+                "endpoints": [f"{address},{port}" for address, port in sorted(items)],
+            }
+            for family, rules in sorted(desired.rules.items())
+            for items in [desired.sets.get(family, frozenset[tuple[str, int]]())]
+        },
+        "routes": sorted(desired.routes),
+        "addresses": ["::6/128"] if desired.inbound_source else [],
+        "hosts": names.lines(kept),
+        "notes": [*desired.notes, *refused],
+    }
+
+
+def _titled(title: str, text: str) -> str:
+    return f"# {title}\n{text}"

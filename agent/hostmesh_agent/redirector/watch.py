@@ -1,0 +1,206 @@
+"""Keeps rules and names as they should be for as long as it runs; leaves them when it ends.
+
+`Watch.step` is one iteration, `Watch.run` the loop. What makes a pass: a file that was replaced, an
+Envoy that came or went, the kernel's word that somebody changed rules, routes or addresses, and a
+slow clock for what the kernel does not tell.
+"""
+
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from hostmesh_agent.redirector import envoy, netlink, notify, reporting
+from hostmesh_agent.redirector.engine import Engine, Result
+from hostmesh_agent.redirector.envoy import Held
+from hostmesh_agent.redirector.inputs import Inputs
+from hostmesh_agent.redirector.paths import Paths
+from hostmesh_agent.redirector.target import Target, decide
+from hostmesh_core.backoff import next_delay
+from hostmesh_core.errors import HostmeshError
+from hostmesh_core.redirect_files import Outcome, Report
+
+TICK_SECONDS = 0.1
+"""How often the files are looked at: four stat calls."""
+VERIFY_SECONDS = 5.0
+"""A full look at the kernel when nothing has been heard: sets and legacy tables tell nothing."""
+VERIFY_SILENT_SECONDS = 1.5
+GAP_SECONDS = 0.3
+"""Between two looks that others' changes cause: somebody may change rules all day long."""
+ASK_SERVING_SECONDS = 2.0
+ASK_WAITING_SECONDS = 0.1
+FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.5, 10.0
+
+
+@dataclass
+class EnvoyWatch:
+    """Knows whether the Envoy of the state serves."""
+
+    held: Held | None = None
+    serving: bool = False
+    misses: int = 0
+    next_ask: float = 0.0
+
+    def update(self, inputs: Inputs, now: float) -> None:
+        """Hold the process that the state names, and ask it when its time has come."""
+        named = inputs.state.envoy if inputs.state else None
+        if self.held is not None and (self.held.envoy.pid, self.held.envoy.started) != (
+            (named.pid, named.started) if named else (0, 0)
+        ):
+            self.release()
+        if self.held is None and named is not None and inputs.plan is not None:
+            self.held = envoy.hold(named, inputs.plan.proxy_uid)
+            self.next_ask = now
+        if self.held is None or named is None or not named.ready or not self.held.alive:
+            self.serving = False
+        elif now >= self.next_ask and inputs.plan is not None:
+            self._ask(inputs.plan.readiness_port, now)
+
+    def release(self) -> None:
+        """Let go of the process."""
+        if self.held is not None:
+            self.held.close()
+        self.held, self.serving, self.misses = None, False, 0
+
+    def _ask(self, port: int, now: float) -> None:
+        if envoy.answers(port, self.held):
+            self.serving, self.misses = True, 0
+        else:
+            self.misses += 1
+            ended = self.held is None or not self.held.alive
+            self.serving = self.serving and self.misses < envoy.MISSES and not ended
+        self.next_ask = now + (ASK_SERVING_SECONDS if self.serving else ASK_WAITING_SECONDS)
+
+
+@dataclass
+class Watch:
+    """The redirector's only long-running part."""
+
+    paths: Paths
+    engine: Engine
+    inputs: Inputs
+    envoy: EnvoyWatch = field(default_factory=EnvoyWatch)
+    report: Report | None = None
+    stopping: bool = False
+    _due: float = 0.0
+    _passed: float = 0.0
+    _retry: float = 0.0
+    _last: tuple[object, ...] = ()
+    _ready: bool = False
+
+    def run(self) -> int:
+        """Watch until SIGTERM or SIGINT; the rules stay. Gives the exit status."""
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        signal.signal(signal.SIGHUP, lambda *_: self._look_soon())
+        hearing = netlink.listener()
+        while not self.stopping:
+            try:
+                heard = self._wait(hearing)
+                self.step(time.monotonic(), heard=heard)
+            except HostmeshError as error:
+                self._failed(error)
+        for source in hearing:
+            source.close()
+        self.envoy.release()
+        notify.notify("STOPPING=1")
+        return 0
+
+    def step(self, now: float, *, heard: bool) -> None:
+        """Do one iteration. Raises HostmeshError where a pass failed."""
+        self.inputs.refresh()
+        self.envoy.update(self.inputs, now)
+        plan = self.inputs.plan
+        if plan is None:
+            if self.report is None or self.report.outcome is not Outcome.WAITING:
+                self._publish(self._no_plan())
+            return
+        off = Path(self.paths.switched_off).exists()
+        target = decide(plan, self.inputs.state, serving=self.envoy.serving, switched_off=off)
+        wanted = (plan, self.inputs.state, self.inputs.names, target, self.inputs.problems)
+        if heard:
+            # Our own changes are heard too: one look more, and nobody's change is missed.
+            self._due = min(self._due, self._passed + GAP_SECONDS)
+        if wanted == self._last and now < self._due:
+            return
+        self._pass(target, now, wanted)
+
+    def _pass(self, target: Target, now: float, wanted: tuple[object, ...]) -> None:
+        plan, state, table = self.inputs.plan, self.inputs.state, self.inputs.names
+        if plan is None:
+            raise RuntimeError("a pass without a plan")
+        # Due at once unless the pass comes to its end.
+        self._due = now
+        endpoints = state.endpoints if state else frozenset[tuple[str, int]]()
+        result = self.engine.converge(plan, target, endpoints, table.names if table else {})
+        self._last, self._retry, self._passed = wanted, 0.0, now
+        self._due = now + (VERIFY_SILENT_SECONDS if result.silent else VERIFY_SECONDS)
+        self._succeeded(target, result)
+
+    def _succeeded(self, target: Target, result: Result) -> None:
+        if result.changed:
+            _say(f"{target.outcome}: {result.rules} rules, {result.endpoints} addresses")
+        self._publish(reporting.report_of(self.inputs, target, result, time.time()))
+        if target.outcome is Outcome.APPLIED and not self._ready:
+            self._ready = True
+            notify.notify("READY=1")
+
+    def _failed(self, error: HostmeshError) -> None:
+        """Say it, and try again a little later."""
+        self._retry = next_delay(
+            self._retry, first=FIRST_RETRY_SECONDS, factor=2.0, limit=LONGEST_RETRY_SECONDS
+        )
+        _say(f"{error}; again in {self._retry:g} s")
+        self._last, self._due = (), time.monotonic() + self._retry
+        try:
+            self._publish(reporting.failure(self.inputs, self.report, str(error)))
+        except HostmeshError as second:
+            _say(str(second))
+        self._rest(self._retry)
+
+    def _rest(self, seconds: float) -> None:
+        """Wait out a retry, unless Envoy ends meanwhile: that may be what makes it work."""
+        watched = [self.envoy.held.pidfd] if self.envoy.held else []
+        if not self.stopping:
+            select.select(watched, [], [], seconds)
+
+    def _no_plan(self) -> Report:
+        problem = next(iter(self.inputs.problems), f"{self.paths.layout.capture_file} is not there")
+        return Report(
+            outcome=Outcome.WAITING,
+            detail=f"{problem}; run `hostmesh-agent capture compile`",
+            missing=self.inputs.problems,
+        )
+
+    def _publish(self, report: Report) -> None:
+        report = replace(report, pid=os.getpid())
+        self.report = report
+        reporting.publish(self.paths.layout, report)
+        notify.notify(f"STATUS={report.outcome}: {report.detail}", "WATCHDOG=1")
+
+    def _wait(self, hearing: list[socket.socket]) -> bool:
+        """Sleep a tick, or until Envoy ends or the kernel tells of a change (True)."""
+        watched: list[socket.socket | int] = [*hearing]
+        if self.envoy.held is not None and self.envoy.held.alive:
+            watched.append(self.envoy.held.pidfd)
+        ready, _, _ = select.select(watched, [], [], TICK_SECONDS)
+        heard = [source for source in hearing if source in ready]
+        for source in heard:
+            netlink.drain(source)
+        return bool(heard)
+
+    def _stop(self, *_: object) -> None:
+        self.stopping = True
+
+    def _look_soon(self) -> None:
+        self._due = 0.0
+
+
+def _say(text: str) -> None:
+    """Write one line for the journal."""
+    sys.stderr.write(f"hostmesh-agent redirect: {text}\n")
+    sys.stderr.flush()
