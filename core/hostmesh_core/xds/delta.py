@@ -206,7 +206,10 @@ class DeltaStream:
                 again.add(name)
         if not bad:
             state.alone |= again
-        state.nacked = Nacked(state.type_url, sent.version, nonce, tuple(sorted(bad)), detail)
+        searching = not bad and bool(again)
+        state.nacked = Nacked(
+            state.type_url, sent.version, nonce, tuple(sorted(bad)), detail, searching
+        )
         return None, state.nacked, again
 
     def _subscribe(

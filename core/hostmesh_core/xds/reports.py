@@ -21,9 +21,11 @@ class Nacked:
     version: str
     nonce: str
     names: tuple[str, ...]
-    """What is kept back for it; empty while that is being found out, one resource at a time."""
+    """What is kept back for it; empty where that is not known."""
     detail: str
     """The client's words."""
+    searching: bool = False
+    """The bad one is being found out, one resource at a time: a refusal that names it follows."""
 
 
 @dataclass(frozen=True, slots=True)
