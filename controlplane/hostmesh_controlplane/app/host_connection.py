@@ -51,12 +51,13 @@ class HostConnection:
         return session_id in self._past
 
     def open(self, peer: Peer, hello: pb.Hello, link: Link, welcome: pb.Welcome) -> bool:
-        """Use this stream from now on; tell whether its session is a new one."""
+        """Use this stream from now on; tell whether its session is a new one.
+
+        An older stream of the session is left to the agent to close: it may still read from it.
+        """
         is_new = hello.session != self._session_id
         if is_new:
             self._replace(hello.session)
-        if self._main is not None:
-            self._main[1].close("a newer stream has taken its place", again=True)
         known = hello.replica == self._replica
         welcome.last_seen = self._session.seen
         welcome.replica = self._replica
@@ -148,9 +149,7 @@ class HostConnection:
     def _replace(self, session_id: bytes) -> None:
         if self._session_id:
             self._past.append(self._session_id)
-        for stream_id, (_, link) in list(self._streams.items()):
-            if self._main is None or stream_id != self._main[0].stream_id:
-                link.close("its session has ended", again=True)
+        self.close("cannot go on: another session of this host has begun", again=True)
         self._session = HostSession(pb.Down)
         self._session_id = session_id
         self._replica = self._new_replica()

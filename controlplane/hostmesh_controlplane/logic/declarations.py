@@ -18,7 +18,7 @@ from hostmesh_core.names import mesh_host
 MAX_SERVICES = 256
 MAX_LABELS = 64
 MAX_TEXT = 253
-MAX_WEIGHT = 10_000
+MAX_WEIGHT = 65_535
 """A weight is a share of the service's requests: without a bound one host could take them all."""
 
 NOT_CAPTURED = "not captured"

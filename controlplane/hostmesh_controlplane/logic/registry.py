@@ -135,15 +135,14 @@ def decide(
     """Hold every declaration of one host against its grant, its addresses and who else is there."""
     accepted: list[Accepted] = []
     refused: list[Refusal] = []
-    taken: dict[EndpointKey, str] = {}
-    workload_ports: dict[int, str] = {}
+    served: dict[int, str] = {}
     for service in services:
         name = ""
         try:
             declared = _read(service, host, around)
             name = declared.host
             item = _accept(declared, health.get(declarations.key_of(service)), host, around)
-            _claim(item, taken, workload_ports)
+            _claim(item, served)
         except _Refused as error:
             refused.append(Refusal(service.service, service.port, error.why, str(error), name))
         else:
@@ -310,22 +309,17 @@ def _not_taken(
         )
 
 
-def _claim(item: Accepted, taken: dict[EndpointKey, str], workload_ports: dict[int, str]) -> None:
+def _claim(item: Accepted, served: dict[int, str]) -> None:
+    """Refuse what another declaration of this very message has already."""
     declared = item.declaration
-    for key in item.keys:
-        if key in taken:
-            raise _Refused(
-                Why.TAKEN,
-                f"{declared.written} {key} refused: this host registers it for {taken[key]}",
-            )
-    if declared.workload_port in workload_ports:
+    port = declared.endpoint_port
+    if port in served:
         raise _Refused(
             Why.TAKEN,
-            f"{declared.written}:{declared.port} refused: this host serves "
-            f"{workload_ports[declared.workload_port]} on port {declared.workload_port}",
+            f"{declared.written}:{declared.port} refused: this host serves {served[port]} on port "
+            f"{port}; a port belongs to one service",
         )
-    taken.update(dict.fromkeys(item.keys, declared.host))
-    workload_ports[declared.workload_port] = declared.host
+    served[port] = declared.host
 
 
 def _instance(
