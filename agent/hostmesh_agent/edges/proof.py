@@ -5,6 +5,8 @@ certificate on both sides, and counts only when the app behind Envoy has answere
 """
 
 import asyncio
+import errno
+import random
 import ssl
 import time
 from dataclasses import dataclass
@@ -44,6 +46,30 @@ class Target:
     host: str
     """Host header: the service's own name."""
     expected: SpiffeId
+    source_ports: tuple[int, int] | None = None
+    """Both included: only from these does the agent's own dial pass inbound through Envoy."""
+
+
+async def _dial(
+    target: Target, context: ssl.SSLContext
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect from one of the source ports; each may still be held by an earlier proof."""
+    low, high = target.source_ports or (0, 0)
+    ports = random.sample(range(low, high + 1), high - low + 1)
+    for port in ports:
+        try:
+            return await asyncio.open_connection(
+                target.address,
+                target.port,
+                ssl=context,
+                server_hostname=target.host,
+                limit=HEAD_LIMIT,
+                local_addr=(target.address, port) if port else None,
+            )
+        except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL) or port == ports[-1]:
+                raise
+    raise RuntimeError("no source port was tried")
 
 
 def _context(files: CertificateFiles, *, is_http: bool) -> ssl.SSLContext:
@@ -102,13 +128,7 @@ async def prove(target: Target, files: CertificateFiles, *, within: float) -> tu
     where = f"{target.address} port {target.port}"
     try:
         async with asyncio.timeout(within):
-            reader, writer = await asyncio.open_connection(
-                target.address,
-                target.port,
-                ssl=_context(files, is_http=target.is_http),
-                server_hostname=target.host,
-                limit=HEAD_LIMIT,
-            )
+            reader, writer = await _dial(target, _context(files, is_http=target.is_http))
             try:
                 _check_peer(writer, target.expected)
                 detail = await (

@@ -123,3 +123,29 @@ def test_a_plain_app_is_not_envoy(tmp_path: Path) -> None:
 
     with pytest.raises(proof.NotProven, match="did not pass through Envoy"):
         asyncio.run(run())
+
+
+def test_it_comes_from_a_port_that_the_rules_let_through(tmp_path: Path) -> None:
+    files = _files(tmp_path, WEB)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.chain, files.key)
+    seen: list[int] = []
+
+    async def run() -> None:
+        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            seen.append(writer.get_extra_info("peername")[1])
+            await _app(reader, writer)
+            writer.close()
+
+        held = await asyncio.start_server(_waits, "127.0.0.1", 15170)
+        server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
+        port = server.sockets[0].getsockname()[1]
+        target = proof.Target("127.0.0.1", port, True, "/", "web", WEB, (15170, 15171))  # noqa: FBT003
+        try:
+            await proof.prove(target, files, within=3)
+        finally:
+            server.close()
+            held.close()
+
+    asyncio.run(run())
+    assert seen == [15171]
