@@ -1,7 +1,7 @@
 """A rendered resource, and where a stream finds those it may see."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Protocol
 
@@ -14,8 +14,8 @@ class Resource:
     name: str
     version: str
     """Content hash: equal bytes, equal version, on every replica and after every restart."""
-    body: bytes
-    """The serialised message, without its Any."""
+    body: bytes = field(repr=False)
+    """The serialised message, without its Any; a Secret's holds a key, so no repr shows it."""
 
 
 def version_of(body: bytes) -> str:
