@@ -6,10 +6,11 @@ certificate on both sides, and counts only when the app behind Envoy has answere
 
 import asyncio
 import errno
+import os
 import random
 import ssl
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hostmesh_core import names
 from hostmesh_core.errors import BadInput, Unreachable
@@ -26,12 +27,12 @@ class NotProven(Unreachable):
 
 
 @dataclass(frozen=True, slots=True)
-class CertificateFiles:
-    """Where this host's own workload certificate, key and roots lie (PEM)."""
+class ProofCredentials:
+    """This host's own workload certificate, key and roots (PEM). Its repr never shows the key."""
 
-    chain: str
-    key: str
-    roots: str
+    chain_pem: bytes = field(repr=False)
+    key_pem: bytes = field(repr=False)
+    roots_pem: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +73,17 @@ async def _dial(
     raise RuntimeError("no source port was tried")
 
 
-def _context(files: CertificateFiles, *, is_http: bool) -> ssl.SSLContext:
+def _context(credentials: ProofCredentials, *, is_http: bool) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     # A workload's name is its SPIFFE id, compared below; it has no DNS name to check.
     context.check_hostname = False
-    context.load_verify_locations(files.roots)
-    context.load_cert_chain(files.chain, files.key)
+    context.load_verify_locations(cadata=credentials.roots_pem.decode())
+    # OpenSSL reads keys from files alone, so it gets one that is only in memory.
+    descriptor = os.memfd_create("proof", os.MFD_CLOEXEC)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(credentials.key_pem + credentials.chain_pem)
+        file.flush()
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
     context.set_alpn_protocols(["istio-http/1.1", "http/1.1"] if is_http else ["istio"])
     return context
 
@@ -122,13 +128,15 @@ async def _tcp(reader: asyncio.StreamReader, target: Target) -> str:
     return "connected, the app spoke first"
 
 
-async def prove(target: Target, files: CertificateFiles, *, within: float) -> tuple[str, float]:
+async def prove(
+    target: Target, credentials: ProofCredentials, *, within: float
+) -> tuple[str, float]:
     """Send the proof, in at most `within` s; give the answer and the seconds. Raises NotProven."""
     began = time.monotonic()
     where = f"{target.address} port {target.port}"
     try:
         async with asyncio.timeout(within):
-            reader, writer = await _dial(target, _context(files, is_http=target.is_http))
+            reader, writer = await _dial(target, _context(credentials, is_http=target.is_http))
             try:
                 _check_peer(writer, target.expected)
                 detail = await (

@@ -16,15 +16,18 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 AUTHORITY = certificates.authority()
 
 
-def _files(folder: Path, spiffe_id: SpiffeId) -> proof.CertificateFiles:
+def _credentials(spiffe_id: SpiffeId) -> proof.ProofCredentials:
     leaf = AUTHORITY.leaf(uris=(str(spiffe_id),))
-    for name, content in [
-        ("chain", leaf.chain_pem),
-        ("key", leaf.key_pem),
-        ("roots", AUTHORITY.root_pem),
-    ]:
-        (folder / name).write_bytes(content)
-    return proof.CertificateFiles(*(str(folder / name) for name in ("chain", "key", "roots")))
+    return proof.ProofCredentials(leaf.chain_pem, leaf.key_pem, AUTHORITY.root_pem)
+
+
+def _server_context(folder: Path, credentials: proof.ProofCredentials) -> ssl.SSLContext:
+    (folder / "pair.pem").write_bytes(credentials.key_pem + credentials.chain_pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "pair.pem")
+    context.load_verify_locations(cadata=credentials.roots_pem.decode())
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
 
 
 async def _http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, more: str) -> None:
@@ -52,11 +55,8 @@ async def _closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 
 async def _prove(folder: Path, serve: Serve, *, is_http: bool, expected: SpiffeId) -> str:
-    files = _files(folder, WEB)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(files.chain, files.key)
-    context.load_verify_locations(files.roots)
-    context.verify_mode = ssl.CERT_REQUIRED
+    credentials = _credentials(WEB)
+    context = _server_context(folder, credentials)
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -70,7 +70,7 @@ async def _prove(folder: Path, serve: Serve, *, is_http: bool, expected: SpiffeI
     port = server.sockets[0].getsockname()[1]
     target = proof.Target("127.0.0.1", port, is_http, "/", "web.default.mesh.internal", expected)
     try:
-        return (await proof.prove(target, files, within=3))[0]
+        return (await proof.prove(target, credentials, within=3))[0]
     finally:
         server.close()
 
@@ -105,8 +105,8 @@ def test_not_proven(
         asyncio.run(_prove(tmp_path, serve, is_http=is_http, expected=expected))
 
 
-def test_a_plain_app_is_not_envoy(tmp_path: Path) -> None:
-    files = _files(tmp_path, WEB)
+def test_a_plain_app_is_not_envoy() -> None:
+    credentials = _credentials(WEB)
 
     async def run() -> None:
         async def plain(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -117,7 +117,7 @@ def test_a_plain_app_is_not_envoy(tmp_path: Path) -> None:
         port = server.sockets[0].getsockname()[1]
         target = proof.Target("127.0.0.1", port, True, "/", "web", WEB)  # noqa: FBT003
         try:
-            await proof.prove(target, files, within=3)
+            await proof.prove(target, credentials, within=3)
         finally:
             server.close()
 
@@ -126,9 +126,8 @@ def test_a_plain_app_is_not_envoy(tmp_path: Path) -> None:
 
 
 def test_it_comes_from_a_port_that_the_rules_let_through(tmp_path: Path) -> None:
-    files = _files(tmp_path, WEB)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(files.chain, files.key)
+    credentials = _credentials(WEB)
+    context = _server_context(tmp_path, credentials)
     seen: list[int] = []
 
     async def run() -> None:
@@ -142,7 +141,7 @@ def test_it_comes_from_a_port_that_the_rules_let_through(tmp_path: Path) -> None
         port = server.sockets[0].getsockname()[1]
         target = proof.Target("127.0.0.1", port, True, "/", "web", WEB, (15170, 15171))  # noqa: FBT003
         try:
-            await proof.prove(target, files, within=3)
+            await proof.prove(target, credentials, within=3)
         finally:
             server.close()
             held.close()
