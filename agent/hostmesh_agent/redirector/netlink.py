@@ -14,6 +14,7 @@ _RTNLGRP_LINK, _RTNLGRP_IPV4_IFADDR, _RTNLGRP_IPV4_ROUTE = 1, 5, 7
 _RTNLGRP_IPV6_IFADDR, _RTNLGRP_IPV6_ROUTE = 9, 11
 
 _BATCH_BEGIN, _BATCH_END = 16, 17
+_NFNL_SUBSYS_NFTABLES = 10
 _NFT_DELTABLE, _NFT_DELCHAIN = (10 << 8) | 2, (10 << 8) | 5
 _REQUEST, _ACK, _NONREC = 0x1, 0x4, 0x100
 _TABLE_NAME, _CHAIN_TABLE, _CHAIN_NAME = 1, 1, 3
@@ -58,46 +59,42 @@ def drain(hearing: socket.socket) -> None:
 
 
 def drop_empty_table(family: int, name: str, chains: tuple[str, ...]) -> bool:
-    """Delete an nft table with its named chains in one transaction, if no chain holds a rule.
+    """Delete an nft table and those of its chains that are there, if no chain holds a rule.
 
     iptables leaves its empty table behind, and `nft delete table` would take along a rule that
     somebody put there meanwhile; here the kernel refuses that (NLM_F_NONREC). False where refused.
     """
-    number = {4: socket.AF_INET, 6: socket.AF_INET6}[family]
-    table = _attribute(_TABLE_NAME, name)
-    parts = [_message(_BATCH_BEGIN, _REQUEST, 0, struct.pack(">BBH", 0, 0, 10))]
-    for index, chain in enumerate(chains, 1):
+    for chain in chains:
         body = _attribute(_CHAIN_TABLE, name) + _attribute(_CHAIN_NAME, chain)
-        parts.append(_delete(_NFT_DELCHAIN, index, number, body))
-    parts.append(_delete(_NFT_DELTABLE, len(chains) + 1, number, table))
-    parts.append(_message(_BATCH_END, _REQUEST, 0, struct.pack(">BBH", 0, 0, 10)))
+        _delete(_NFT_DELCHAIN, family, body)
+    return _delete(_NFT_DELTABLE, family, _attribute(_TABLE_NAME, name))
+
+
+def _delete(kind: int, family: int, body: bytes) -> bool:
+    """Delete one thing in a transaction of its own; False where the kernel says no."""
+    number = {4: socket.AF_INET, 6: socket.AF_INET6}[family]
+    flags = _REQUEST | _ACK | _NONREC
+    batch = struct.pack(">BBH", 0, 0, _NFNL_SUBSYS_NFTABLES)
+    text = b"".join(
+        (
+            _message(_BATCH_BEGIN, _REQUEST, 0, batch),
+            _message(kind, flags, 1, struct.pack(">BBH", number, 0, 0) + body),
+            _message(_BATCH_END, _REQUEST, 2, batch),
+        )
+    )
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETFILTER) as asking:
         asking.bind((0, 0))
-        asking.sendall(b"".join(parts))
-        return _acknowledged(asking, len(chains) + 1)
+        asking.sendall(text)
+        return _acknowledged(asking)
 
 
-def _acknowledged(asking: socket.socket, expected: int) -> bool:
-    """Read the answers: an error 0 for each message, or an errno."""
-    seen = 0
-    while seen < expected:
-        if not select.select([asking], [], [], 2.0)[0]:
-            return False
-        data = asking.recv(1 << 16)
-        while len(data) >= 20:
-            length, kind = struct.unpack_from("=IH", data)
-            if kind == _ERROR:
-                if struct.unpack_from("=i", data, 16)[0] != 0:
-                    return False
-                seen += 1
-            data = data[(length + 3) & ~3 :]
-    return True
-
-
-def _delete(kind: int, sequence: int, family: int, body: bytes) -> bytes:
-    return _message(
-        kind, _REQUEST | _ACK | _NONREC, sequence, struct.pack(">BBH", family, 0, 0) + body
-    )
+def _acknowledged(asking: socket.socket) -> bool:
+    """Read the first answer: error 0, or an errno."""
+    if not select.select([asking], [], [], 2.0)[0]:
+        return False
+    data = asking.recv(1 << 16)
+    kind, error = struct.unpack_from("=4xH10xi", data)
+    return bool(kind == _ERROR and error == 0)
 
 
 def _message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
