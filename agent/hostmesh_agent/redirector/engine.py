@@ -182,18 +182,21 @@ class Engine:
                 f"cannot hold the rules: after the commands still {len(left)} differences, the "
                 f"first: {left[0]}; they are put in again within a second"
             )
+        if before is not None:
+            self._tidy(now, before)
         if not wanted.rules and not now.any_chain():
-            self._forget(now, before)
+            own_files.remove(self._paths.shared)
         return now
 
-    def _forget(self, installed: Installed, before: shared.Before | None) -> None:
-        """After the last instance: leave no empty table that was not there before us."""
-        if before is None:
-            return
-        for backend, tables in installed.tables.items():
-            nat = tables.get("nat")
-            made_by_us = backend.family not in before.nat and not backend.legacy
-            if nat is not None and nat.empty and made_by_us and backend.default:
-                chains = tuple(chain for chain in NAT_CHAINS if chain in nat.chains)
-                netlink.drop_empty_table(backend.family.value, "nat", chains)
-        own_files.remove(self._paths.shared)
+    def _tidy(self, installed: Installed, before: shared.Before) -> None:
+        """Take away the empty built-in chains, and the table, that were not there before us."""
+        for backend in installed.tables:
+            family = backend.family
+            nat = installed.nat(family)
+            if not backend.default or backend.legacy:
+                continue
+            for chain in NAT_CHAINS:
+                if chain not in before.nat.get(family, ()) and not nat.chains.get(chain):
+                    netlink.drop_chain(family.value, "nat", chain)
+            if family not in before.nat:
+                netlink.drop_table(family.value, "nat")

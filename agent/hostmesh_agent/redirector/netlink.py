@@ -1,4 +1,4 @@
-"""Hears from the kernel that somebody changed rules, routes or addresses; and takes away a table.
+"""Hears from the kernel that somebody changed rules or routes; takes away what iptables leaves.
 
 Hearing costs nothing while nothing happens, where asking every second would start six programs.
 """
@@ -15,10 +15,13 @@ _RTNLGRP_IPV6_IFADDR, _RTNLGRP_IPV6_ROUTE = 9, 11
 
 _BATCH_BEGIN, _BATCH_END = 16, 17
 _NFNL_SUBSYS_NFTABLES = 10
-_NFT_DELTABLE, _NFT_DELCHAIN = (10 << 8) | 2, (10 << 8) | 5
-_REQUEST, _ACK, _NONREC = 0x1, 0x4, 0x100
+_NFT_GETTABLE, _NFT_DELTABLE = (10 << 8) | 1, (10 << 8) | 2
+_NFT_GETCHAIN, _NFT_DELCHAIN = (10 << 8) | 4, (10 << 8) | 5
+_REQUEST, _ACK, _NONREC, _DUMP = 0x1, 0x4, 0x100, 0x300
 _TABLE_NAME, _CHAIN_TABLE, _CHAIN_NAME = 1, 1, 3
-_ERROR = 2
+_ERROR, _DONE = 2, 3
+_HEADER = 16
+_NUMBERS = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
 def listener() -> list[socket.socket]:
@@ -58,27 +61,81 @@ def drain(hearing: socket.socket) -> None:
             continue
 
 
-def drop_empty_table(family: int, name: str, chains: tuple[str, ...]) -> bool:
-    """Delete an nft table and those of its chains that are there, if no chain holds a rule.
+def chains(family: int, table: str) -> frozenset[str] | None:
+    """Name the chains of an nft table; None where there is no such table (or no nftables).
 
-    iptables leaves its empty table behind, and `nft delete table` would take along a rule that
-    somebody put there meanwhile; here the kernel refuses that (NLM_F_NONREC). False where refused.
+    iptables-save cannot tell: it prints built-in chains that are not there.
     """
-    for chain in chains:
-        body = _attribute(_CHAIN_TABLE, name) + _attribute(_CHAIN_NAME, chain)
-        _delete(_NFT_DELCHAIN, family, body)
-    return _delete(_NFT_DELTABLE, family, _attribute(_TABLE_NAME, name))
+    found: set[str] = set()
+    seen = False
+    for body in _dump(_NFT_GETCHAIN, family):
+        attributes = _attributes(body[4:])
+        if attributes.get(_CHAIN_TABLE) == table:
+            seen = True
+            found.add(attributes[_CHAIN_NAME])
+    if not seen:
+        seen = any(
+            _attributes(body[4:]).get(_TABLE_NAME) == table for body in _dump(_NFT_GETTABLE, family)
+        )
+    return frozenset(found) if seen else None
+
+
+def drop_chain(family: int, table: str, chain: str) -> bool:
+    """Delete a chain that holds no rule; False where the kernel refuses (NLM_F_NONREC).
+
+    iptables leaves empty built-in chains behind; `nft delete` would take along a rule that somebody
+    put there meanwhile.
+    """
+    body = _attribute(_CHAIN_TABLE, table) + _attribute(_CHAIN_NAME, chain)
+    return _delete(_NFT_DELCHAIN, family, body)
+
+
+def drop_table(family: int, table: str) -> bool:
+    """Delete a table that holds no chain; False where the kernel refuses."""
+    return _delete(_NFT_DELTABLE, family, _attribute(_TABLE_NAME, table))
+
+
+def _dump(kind: int, family: int) -> list[bytes]:
+    """Ask for all objects of a kind; each answer's bytes after the netlink header."""
+    request = _message(kind, _REQUEST | _DUMP, 1, struct.pack(">BBH", _NUMBERS[family], 0, 0))
+    found: list[bytes] = []
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETFILTER) as asking:
+            asking.bind((0, 0))
+            asking.sendall(request)
+            while select.select([asking], [], [], 2.0)[0]:
+                data = asking.recv(1 << 20)
+                while len(data) >= _HEADER:
+                    length, answer = struct.unpack_from("=IH", data)
+                    if answer in (_ERROR, _DONE):
+                        return found
+                    found.append(data[_HEADER:length])
+                    data = data[(length + 3) & ~3 :]
+    except OSError:
+        return found
+    return found
+
+
+def _attributes(data: bytes) -> dict[int, str]:
+    """Read the text attributes of an answer; others come out as whatever their bytes spell."""
+    found: dict[int, str] = {}
+    while len(data) >= 4:
+        length, kind = struct.unpack_from("=HH", data)
+        if length < 4:
+            break
+        found[kind & 0x3FFF] = os.fsdecode(data[4:length].rstrip(b"\0"))
+        data = data[(length + 3) & ~3 :]
+    return found
 
 
 def _delete(kind: int, family: int, body: bytes) -> bool:
     """Delete one thing in a transaction of its own; False where the kernel says no."""
-    number = {4: socket.AF_INET, 6: socket.AF_INET6}[family]
     flags = _REQUEST | _ACK | _NONREC
     batch = struct.pack(">BBH", 0, 0, _NFNL_SUBSYS_NFTABLES)
     text = b"".join(
         (
             _message(_BATCH_BEGIN, _REQUEST, 0, batch),
-            _message(kind, flags, 1, struct.pack(">BBH", number, 0, 0) + body),
+            _message(kind, flags, 1, struct.pack(">BBH", _NUMBERS[family], 0, 0) + body),
             _message(_BATCH_END, _REQUEST, 2, batch),
         )
     )

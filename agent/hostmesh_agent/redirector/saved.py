@@ -15,11 +15,6 @@ class Table:
     """Chain to its rules, chains in the order of the save."""
     builtin: frozenset[str] = frozenset()
 
-    @property
-    def empty(self) -> bool:
-        """Whether it holds nothing but built-in chains without rules."""
-        return set(self.chains) <= self.builtin and not any(self.chains.values())
-
     def own_chains(self, prefix: str) -> tuple[str, ...]:
         """Name the chains that begin with `prefix`."""
         return tuple(name for name in self.chains if name.startswith(prefix))

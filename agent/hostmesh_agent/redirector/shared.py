@@ -7,12 +7,13 @@ goes with the last of them, and what was there before stays.
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostmesh_agent.redirector import files
+from hostmesh_agent.redirector import files, netlink
 from hostmesh_agent.redirector.families import Family
 from hostmesh_agent.redirector.installed import Installed
 from hostmesh_core import strict_json
-from hostmesh_core.capture_plan import FILE_LIMIT
+from hostmesh_core.capture_plan import FILE_LIMIT, sentence
 from hostmesh_core.errors import BadInput
+from hostmesh_core.strict_json import Fields
 
 VERSION = 1
 
@@ -25,8 +26,8 @@ class Before:
     """Which boot and network namespace this is about: the kernel forgets with them."""
     source: bool
     """Whether ::6 was on lo already."""
-    nat: frozenset[Family]
-    """Families that had a nat table already."""
+    nat: dict[Family, frozenset[str]]
+    """Per family that had a nat table of nft's already, the chains in it."""
 
     def encode(self) -> bytes:
         """Give the file's bytes."""
@@ -35,8 +36,10 @@ class Before:
                 "version": VERSION,
                 "world": self.world,
                 "source": self.source,
-                "nat4": Family.V4 in self.nat,
-                "nat6": Family.V6 in self.nat,
+                "nat": [
+                    {"family": family.value, "chains": sorted(chains)}
+                    for family, chains in sorted(self.nat.items())
+                ],
             }
         )
 
@@ -45,14 +48,20 @@ class Before:
         """Read the file's bytes. Raises BadInput."""
         f = strict_json.load(data, where=where, limit=FILE_LIMIT)
         f.version(VERSION)
-        there = {Family.V4: f.flag("nat4"), Family.V6: f.flag("nat6")}
         before = cls(
             world=f.text("world"),
             source=f.flag("source"),
-            nat=frozenset(family for family, was in there.items() if was),
+            nat=dict(f.items("nat", _table, 2)),
         )
         f.end()
         return before
+
+
+def _table(value: object, where: str) -> tuple[Family, frozenset[str]]:
+    f = Fields(value, where=where)
+    table = Family(f.integer("family", 4, 6)), frozenset(f.items("chains", sentence, 10_000))
+    f.end()
+    return table
 
 
 def world() -> str:
@@ -76,10 +85,11 @@ def note(path: str, installed: Installed) -> Before:
     if before is not None:
         return before
     ours = installed.any_chain()
+    found = {family: netlink.chains(family.value, "nat") for family in Family}
     before = Before(
         world=world(),
         source=installed.inbound_source and not ours,
-        nat=frozenset(f for f in installed.usable if installed.nat(f).chains and not ours),
+        nat={family: chains for family, chains in found.items() if chains is not None},
     )
     files.write(path, before.encode(), mode=0o600)
     return before
