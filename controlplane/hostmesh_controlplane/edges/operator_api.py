@@ -8,10 +8,11 @@ SO_PEERCRED says who did.
 import json
 import os
 import pwd
+import shutil
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from aiohttp import web
 from hostmesh_core.errors import BadInput, HostmeshError, Refused, Unreachable
 
 MAX_BODY_BYTES = 64 * 1024
+OPERATORS = "hostmesh-admin"
+"""The group whose members may call, where the machine has it."""
 _UCRED = struct.Struct("3i")
 _STATUS: Sequence[tuple[type[HostmeshError], int]] = (
     (BadInput, 400),
@@ -118,17 +121,28 @@ def _endpoint(route: Route, audit: Audit) -> Callable[[web.Request], Awaitable[w
     return answer
 
 
+def _make_folder(folder: Path) -> None:
+    """Make the socket's folder where it is missing, for the operators' group if there is one."""
+    if folder.is_dir():
+        return
+    folder.mkdir(parents=True)
+    with suppress(LookupError, PermissionError):
+        shutil.chown(folder, group=OPERATORS)
+    folder.chmod(0o2750)
+
+
 @asynccontextmanager
 async def serve(path: str, routes: Sequence[Route], *, audit: Audit) -> AsyncIterator[None]:
     """Serve `routes` on the unix socket `path` (0660, set before it listens) until left.
 
-    The folder exists with its group already (2750), so that the socket inherits the group.
+    The folder's group is the socket's (2750). A package has made it; without one it is made here.
     """
     application = web.Application(client_max_size=MAX_BODY_BYTES)
     for route in routes:
         application.router.add_route(route.method, route.path, _endpoint(route, audit))
     runner = web.AppRunner(application, access_log=None, handle_signals=False)
     await runner.setup()
+    _make_folder(Path(path).parent)
     Path(path).unlink(missing_ok=True)
     before = os.umask(0o117)
     try:

@@ -102,3 +102,13 @@ def test_what_is_no_call_is_refused_in_words(
 def test_an_absent_control_plane_is_named_with_the_next_command(tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match="hostmesh-controlplane run"):
         ApiClient(str(tmp_path / "none.sock")).get("hosts")
+
+
+def test_the_sockets_folder_is_made_closed_to_others(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def use(_: ApiClient) -> None:
+        seen.append((tmp_path / "run").stat().st_mode & 0o7777)
+
+    asyncio.run(_serve(tmp_path / "run/api.sock", [Route("POST", "/v1/x", _echo)], use))
+    assert seen == [0o2750]
