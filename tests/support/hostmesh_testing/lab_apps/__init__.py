@@ -1,0 +1,1 @@
+"""Programs of stock libraries for lab hosts: they know nothing of a mesh."""
