@@ -50,7 +50,8 @@ class Queries:
         try:
             connection.send(query)
             async with asyncio.timeout(seconds + TRAVEL_SECONDS):
-                return await answer
+                found: pb.Answer = await answer
+                return found
         except TimeoutError as error:
             raise HostSilent(
                 f"cannot ask host {host_id}: no answer within {seconds:g} s; try again, or look "

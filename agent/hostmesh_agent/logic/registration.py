@@ -1,0 +1,213 @@
+"""What this host tells the registry: declare first, register once proven, and only while captured.
+
+Values and functions: each gives the next state and the messages to send. `Register` is complete and
+carries every service's health, so a `HealthReport` is only sent for what changes in between.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from hostmesh_agent.config import AgentConfig, ServiceConfig
+from hostmesh_agent.logic.health import AppHealth
+from hostmesh_core._pb import host_pb2 as pb
+from hostmesh_core.ids import Identity
+
+ServiceKey = tuple[str, str, int]
+"""Name, namespace and port as agent.yaml has them."""
+Message = pb.Register | pb.HealthReport
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where this host is and what it is called from outside; empty = not stated."""
+
+    region: str = ""
+    zone: str = ""
+    network: str = ""
+    addresses: tuple[str, ...] = ()
+    """The addresses of its interfaces, loopback and the proxy's own left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that decides what is registered."""
+
+    services: tuple[ServiceConfig, ...] = ()
+    outbound: tuple[tuple[int, Identity], ...] = ()
+    """Outbound capture port -> identity; empty = the grant's only one on the default port."""
+    place: Place = Place()
+    proven: frozenset[ServiceKey] = frozenset()
+    """Services whose proof request has reached the app (DESIGN 3)."""
+    leaving: frozenset[ServiceKey] = frozenset()
+    """Services that drain: declared, so that their chains stay, and not registered again."""
+    uncaptured: str | None = None
+    """Why Envoy or the rules are not there; None = they are."""
+    health: Mapping[ServiceKey, AppHealth] = field(default_factory=dict)
+
+
+Step = tuple[State, tuple[Message, ...]]
+
+
+def key_of(service: ServiceConfig) -> ServiceKey:
+    """Give the key of a service."""
+    return (service.name, service.namespace, service.port)
+
+
+def start(config: AgentConfig, place: Place, *, granted: Identity | None) -> Step:
+    """Declare every service of the configuration. `granted`: the grant's only identity."""
+    default = config.outbound.default_identity or granted
+    outbound = ((config.ports.outbound, default),) if default is not None else ()
+    state = State(config.services, outbound, place)
+    return state, (register(state),)
+
+
+def configured(state: State, services: Sequence[ServiceConfig]) -> Step:
+    """Take in a changed `services:`; what changed itself is to be proven again."""
+    same = {key_of(s) for s in services if s in state.services}
+    keys = {key_of(service) for service in services}
+    after = replace(
+        state,
+        services=tuple(services),
+        proven=state.proven & same,
+        leaving=state.leaving & same,
+        health={key: health for key, health in state.health.items() if key in keys},
+    )
+    return after, (register(after),)
+
+
+def moved(state: State, place: Place) -> Step:
+    """Take in that the host's addresses changed."""
+    if place == state.place:
+        return state, ()
+    after = replace(state, place=place)
+    return after, (register(after),)
+
+
+def proven(state: State, service: ServiceConfig, health: AppHealth) -> Step:
+    """Register a service whose proof has reached the app; its result is the first health."""
+    key = key_of(service)
+    after = replace(
+        state,
+        proven=state.proven | {key},
+        leaving=state.leaving - {key},
+        health={**state.health, key: health},
+    )
+    return after, (register(after),)
+
+
+def checked(state: State, service: ServiceConfig, health: AppHealth) -> Step:
+    """Take in an app's health."""
+    key = key_of(service)
+    after = replace(state, health={**state.health, key: health})
+    if key not in state.proven or state.uncaptured is not None:
+        return after, ()
+    return after, (report(after, service),)
+
+
+def captured(state: State, missing: str | None) -> Step:
+    """Take in whether Envoy serves and the rules are in; `missing` says what is not, None = both do.
+
+    An endpoint whose host has lost them must be out at once, also one that an earlier agent process
+    registered; that one returns only by its proof.
+    """
+    if missing == state.uncaptured:
+        return state, ()
+    after = replace(state, uncaptured=missing)
+    told = after.services if missing is not None else _proven_of(after)
+    return after, tuple(report(after, service) for service in told)
+
+
+def _proven_of(state: State) -> tuple[ServiceConfig, ...]:
+    return tuple(service for service in state.services if key_of(service) in state.proven)
+
+
+def drained(state: State, services: Iterable[str] = ()) -> State:
+    """Take in that these services (none named = all) deregister; `Drain` itself says so."""
+    wanted = frozenset(services)
+    keys = {key_of(s) for s in state.services if not wanted or s.name in wanted}
+    return replace(state, proven=state.proven - keys, leaving=state.leaving | keys)
+
+
+def register(state: State) -> pb.Register:
+    """Build the complete message."""
+    message = pb.Register(host_addresses=state.place.addresses)
+    for port, identity in state.outbound:
+        message.outbound.add(
+            capture_port=port,
+            namespace=identity.namespace,
+            service_account=identity.service_account,
+        )
+    for service in state.services:
+        message.services.append(_declaration(state, service))
+    return message
+
+
+def report(state: State, service: ServiceConfig) -> pb.HealthReport:
+    """Build the report of one service's health."""
+    status, reason = _status(state, service)
+    return pb.HealthReport(
+        service=service.name,
+        namespace=service.namespace,
+        workload_port=service.port,
+        status=status,
+        reason=reason,
+    )
+
+
+def _declaration(state: State, service: ServiceConfig) -> pb.ServiceRegistration:
+    return pb.ServiceRegistration(
+        service=service.name,
+        namespace=service.namespace,
+        service_account=service.service_account,
+        port=service.dialled_port,
+        endpoint_port=service.endpoint_port,
+        workload_port=service.port,
+        protocol=service.protocol.value if service.protocol else "",
+        server_first=service.server_first,
+        addresses=[service.address] if service.address else [],
+        labels=dict(service.labels),
+        weight=service.weight,
+        inbound_mode=service.inbound.value if service.inbound else "",
+        listen=service.listen,
+        health=_status(state, service)[0],
+        region=state.place.region,
+        zone=state.place.zone,
+        network=state.place.network,
+        declared_only=key_of(service) not in state.proven,
+    )
+
+
+def _status(state: State, service: ServiceConfig) -> tuple[pb.Status, str]:
+    health = state.health.get(key_of(service), AppHealth())
+    if state.uncaptured is not None:
+        return pb.STATUS_NOT_CAPTURED, state.uncaptured
+    if health.healthy is None or key_of(service) not in state.proven:
+        # Nothing is known: what lived before this agent process stays as it is.
+        return pb.STATUS_UNSPECIFIED, ""
+    return (pb.STATUS_HEALTHY if health.healthy else pb.STATUS_UNHEALTHY), health.reason
+
+
+def sentences(verdict: pb.Verdict) -> tuple[str, ...]:
+    """Say what became of each service, for `status`."""
+    return tuple(_sentence(service) for service in verdict.services)
+
+
+def _sentence(service: pb.ServiceVerdict) -> str:
+    if not service.accepted:
+        return service.reason
+    at = ", ".join(service.addresses)
+    text = (
+        f"{service.service} is accepted as {service.host}:{service.port} at {at} "
+        f"({service.state or 'plain'}: {service.meshed} of {service.endpoints} meshed)"
+    )
+    return f"{text}; {service.reason}" if service.reason else text
+
+
+def addresses(verdict: pb.Verdict | None, service: ServiceConfig) -> tuple[str, ...]:
+    """Give the addresses under which peers dial a service, by the last verdict."""
+    for item in verdict.services if verdict is not None else ():
+        if item.accepted and (item.service, item.port) == (service.name, service.dialled_port):
+            return tuple(
+                text.rpartition("/")[2].rpartition(":")[0].strip("[]") for text in item.addresses
+            )
+    return ()
