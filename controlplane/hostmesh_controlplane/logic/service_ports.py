@@ -126,4 +126,4 @@ def _fallback(numbers: list[int], *, stored: int, unnumbered: set[int]) -> int:
         return numbers[0]
     if numbers:
         return stored if stored in numbers else 0
-    return stored or min(unnumbered, default=0)
+    return (stored or min(unnumbered)) if unnumbered else 0
