@@ -244,6 +244,10 @@ class InboundResources:
         """Give the names of a type."""
         return (name for of, name in self._resources if of == type_url)
 
+    def all(self) -> Iterable[Resource]:
+        """Give all of it."""
+        return self._resources.values()
+
     def versions(self) -> dict[Named, str]:
         """Give each resource's version; a hidden one counts as changed with its own."""
         shown = {key: each.version for key, each in self._resources.items()}

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -45,7 +46,9 @@ def unread(type_url: str, body: bytes) -> list[str]:
 
 def _foreign_class(type_url: str) -> Any:
     package, _, name = type_url.removeprefix(type_urls.PREFIX).rpartition(".")
-    module = importlib.import_module(f"envoy_data_plane.{package}")
+    with warnings.catch_warnings():  # it marks Envoy's deprecated fields as it is imported
+        warnings.simplefilter("ignore")
+        module = importlib.import_module(f"envoy_data_plane.{package}")
     spelt = {key.lower(): key for key in vars(module)}  # it writes `Rbac` where Envoy has `RBAC`
     return getattr(module, spelt[name.lower()])
 

@@ -106,7 +106,7 @@ def direct_listener(facts: DirectFacts) -> bytes:
     """Render the listener of a registered instance's own addresses: mTLS to that very instance.
 
     One small listener on exactly these addresses and ports, instead of /32 and /128 chains in a
-    shared one: an instance that comes or goes costs its 600 bytes and drains nothing, where a
+    shared one: an instance that comes or goes costs its 800 bytes and drains nothing, where a
     shared listener would be sent again with all its chains. They share their counters, for a set
     of its own takes 10 KB in Envoy. The metadata tells the agent whose they are and what to
     capture: an instance that is unhealthy is missing from the load assignment, but not from here.

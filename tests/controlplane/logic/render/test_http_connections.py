@@ -1,0 +1,42 @@
+from typing import Any
+
+from hostmesh_controlplane.logic.render import http_connections
+from hostmesh_testing.render_reading import message
+
+
+def read(found: Any) -> Any:
+    return message(found.typed_config.type_url, found.typed_config.value)
+
+
+INBOUND = read(http_connections.inbound(9080, host="a.example"))
+OUTBOUND = read(http_connections.outbound(9080))
+
+
+def test_both_pass_what_apps_speak() -> None:
+    for manager in (INBOUND, OUTBOUND):
+        assert manager.http_protocol_options.accept_http_10
+        assert [each.upgrade_type for each in manager.upgrade_configs] == ["websocket"]
+        assert manager.stream_idle_timeout.ToNanoseconds() == 0
+        assert manager.HasField("stream_idle_timeout")
+
+
+def test_routes_come_by_rds() -> None:
+    assert INBOUND.rds.route_config_name == "inbound|http|9080"
+    assert OUTBOUND.rds.route_config_name == "9080"
+
+
+def test_an_app_cannot_hand_a_certificate_header_to_its_own_sidecar() -> None:
+    kind = OUTBOUND.ForwardClientCertDetails
+    assert kind.Name(OUTBOUND.forward_client_cert_details) == "SANITIZE"
+    assert kind.Name(INBOUND.forward_client_cert_details) == "APPEND_FORWARD"
+
+
+def test_only_what_the_app_never_saw_is_marked() -> None:
+    (mapper,) = INBOUND.local_reply_config.mappers
+    assert list(mapper.filter.response_flag_filter.flags) == ["UF", "UH"]
+    assert mapper.headers_to_add[0].header.key == "x-hostmesh-undelivered"
+    assert not OUTBOUND.local_reply_config.mappers
+
+
+def test_a_health_checker_without_a_host_header_is_answered() -> None:
+    assert INBOUND.http_protocol_options.default_host_for_http_10 == "a.example"

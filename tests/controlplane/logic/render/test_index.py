@@ -1,0 +1,52 @@
+from dataclasses import replace
+
+from hostmesh_controlplane.logic.render.index import OutboundIndex, ServiceFacts
+from hostmesh_core import type_urls
+from hostmesh_core.model import Health, Port, Protocol
+from hostmesh_testing import render_mesh as mesh
+
+REVIEWS = mesh.service("reviews", mesh.endpoint("10.0.0.1", 9080, service="reviews"))
+
+
+def test_replacing_a_service_by_itself_names_nothing() -> None:
+    index = OutboundIndex()
+    list(index.replace(REVIEWS.host, REVIEWS))
+    assert list(index.replace(REVIEWS.host, replace(REVIEWS))) == []
+
+
+def test_a_ports_listener_stays_while_it_has_a_service() -> None:
+    index = OutboundIndex()
+    other = mesh.service("other", number=2)
+    for each in (REVIEWS, other):
+        list(index.replace(each.host, each))
+    assert (type_urls.LISTENER, "0.0.0.0_9080") not in list(index.replace(other.host, None))
+    assert (type_urls.LISTENER, "0.0.0.0_9080") in list(index.replace(REVIEWS.host, None))
+    assert (index.http, index.domains, index.http_listeners, index.routes) == ({}, {}, {}, {})
+
+
+def test_a_port_that_becomes_tcp_moves_to_its_own_listener() -> None:
+    index = OutboundIndex()
+    list(index.replace(REVIEWS.host, REVIEWS))
+    tcp = replace(REVIEWS, ports=(Port(9080, Protocol.TCP),))
+    named = set(index.replace(REVIEWS.host, tcp))
+    assert (type_urls.LISTENER, "0.0.0.0_9080") in named
+    assert (type_urls.LISTENER, "240.240.0.1_9080") in named
+
+
+def test_an_instance_on_two_ports_of_its_service_has_one_listener() -> None:
+    one = mesh.endpoint("10.0.0.1", 9080, service="reviews")
+    two = replace(one, service_port=80)
+    facts = ServiceFacts.of(replace(REVIEWS, endpoints=(one, two)))
+    assert facts.direct["10.0.0.1_9080"].port == 80
+
+
+def test_only_registered_instances_have_listeners_of_their_own_healthy_or_not() -> None:
+    ill = mesh.endpoint("10.0.0.2", 9080, service="reviews", health=Health.UNHEALTHY)
+    listed = mesh.endpoint("10.0.0.3", 9080)
+    facts = ServiceFacts.of(replace(REVIEWS, endpoints=(ill, listed)))
+    assert facts.direct.keys() == {"10.0.0.2_9080"}
+
+
+def test_a_service_without_ports_makes_nothing() -> None:
+    assert ServiceFacts.of(replace(REVIEWS, ports=(), endpoints=())) == ServiceFacts()
+    assert ServiceFacts.of(None) == ServiceFacts()
