@@ -24,7 +24,7 @@ def message(type_url: str, body: bytes) -> Any:
 def shown(type_url: str, body: bytes) -> str:
     """Give a resource as YAML, with everything packed inside it opened."""
     value = json.loads(MessageToJson(message(type_url, body), preserving_proto_field_name=True))
-    return yaml.safe_dump(value, sort_keys=False, width=100)
+    return yaml.safe_dump(value, width=100)  # maps have no order of their own
 
 
 def all_shown(resources: Iterable[Resource]) -> str:
