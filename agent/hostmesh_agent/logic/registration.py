@@ -105,7 +105,7 @@ def checked(state: State, service: ServiceConfig, health: AppHealth) -> Step:
 
 
 def captured(state: State, missing: str | None) -> Step:
-    """Take in whether Envoy serves and the rules are in; `missing` says what is not, None = both do.
+    """Take in what of Envoy and the rules is missing; None = Envoy serves and the rules are in.
 
     An endpoint whose host has lost them must be out at once, also one that an earlier agent process
     registered; that one returns only by its proof.
