@@ -71,6 +71,8 @@ class Joined:
     default_identity: Identity | None
     not_after: float
     """Seconds since the epoch: when the host certificate ends unless it is renewed."""
+    clock_seconds: float
+    """How far this host's clock is ahead of the control plane's."""
 
 
 def join(
@@ -92,7 +94,7 @@ def join(
     _check_not_joined(disk, clock.wall())
     address, pinned = _found(config, token)
     key = keys.new_key()
-    answer = _asked(address, pinned, token, key, hostname=hostname, clock=clock)
+    answer, clock_seconds = _asked(address, pinned, token, key, hostname=hostname, clock=clock)
     fresh = _checked(answer, key, pinned, clock.wall())
     grant = Grant.from_json(answer.grant)
     disk.store_join(
@@ -108,6 +110,7 @@ def join(
         grant=grant,
         default_identity=grant.default_identity(),
         not_after=fresh.facts.not_after,
+        clock_seconds=clock_seconds,
     )
 
 
@@ -153,14 +156,14 @@ def _asked(
     *,
     hostname: str,
     clock: Clock,
-) -> EnrolAnswer:
+) -> tuple[EnrolAnswer, float]:
     """Ask until there is an answer; always with the same key, so that no use is lost."""
     waits = _waits()
     while True:
         try:
             with closing(VerifiedEnrolment(address, pinned)) as connection:
-                _check_clock(connection.bundle().server_time, clock.wall())
-                return connection.enrol(token, key.csr_pem, hostname=hostname)
+                ahead = _check_clock(connection.bundle().server_time, clock.wall())
+                return connection.enrol(token, key.csr_pem, hostname=hostname), ahead
         except (AnswerLost, TooFast) as error:
             wait = next(waits, None)
             if wait is None:
@@ -168,7 +171,8 @@ def _asked(
             clock.pause(max(wait, error.seconds) if isinstance(error, TooFast) else wait)
 
 
-def _check_clock(server_time: float, now: float) -> None:
+def _check_clock(server_time: float, now: float) -> float:
+    """Give the seconds that this clock is ahead. Raises ClockOff."""
     off = now - server_time
     if abs(off) > _MOST_SKEW_SECONDS:
         side = "ahead of" if off > 0 else "behind"
@@ -177,6 +181,7 @@ def _check_clock(server_time: float, now: float) -> None:
             f"certificates would not hold; set the clock (at most {_MOST_SKEW_SECONDS:.0f} s "
             "apart) and join again; the token is unused"
         )
+    return off
 
 
 def _checked(answer: EnrolAnswer, key: KeyAndRequest, pinned: Pinned, now: float) -> CertificateSet:

@@ -1,0 +1,91 @@
+"""`join` as the command line runs it: root makes the folders, the agent's user does the rest."""
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from hostmesh_agent.app import capture
+from hostmesh_agent.app.configuration import read_config
+from hostmesh_agent.app.join import Joined
+from hostmesh_agent.app.join import join as enrol
+from hostmesh_agent.config import AgentConfig
+from hostmesh_agent.edges import users
+from hostmesh_agent.edges.as_user import run_as
+from hostmesh_agent.edges.identity_disk import IdentityDisk
+from hostmesh_agent.edges.users import User
+from hostmesh_agent.logic import redirect
+from hostmesh_agent.parent import folders
+from hostmesh_core.host_layout import HostLayout
+from hostmesh_core.ids import DEFAULT_TRUST_DOMAIN
+
+
+@dataclass(frozen=True, slots=True)
+class Users:
+    """The users of the agent's processes, as written on the command line."""
+
+    agent: str
+    envoy: str
+
+    def agent_user(self) -> User:
+        """Give the agent's ids. Raises BadInput."""
+        return users.find(self.agent, option="--agent-user")
+
+    def envoy_user(self) -> User:
+        """Give Envoy's ids. Raises BadInput."""
+        return users.find(self.envoy, option="--envoy-user")
+
+    def ids(self) -> redirect.Users:
+        """Give what capture needs of them."""
+        envoy = self.envoy_user()
+        return redirect.Users(
+            proxy_uid=envoy.uid, proxy_gid=envoy.gid, agent_uid=self.agent_user().uid
+        )
+
+
+def become(agent_user: str) -> None:
+    """Drop to the agent's user before anything is opened."""
+    users.become(users.find(agent_user, option="--agent-user"))
+
+
+def join(config_path: str, layout: HostLayout, token: str, *, as_users: Users) -> dict[str, object]:
+    """Enrol this host and give what to show. The socket and the key are never root's."""
+    config = read_config(config_path)
+    agent, envoy = as_users.agent_user(), as_users.envoy_user()
+    folders.make(folders.wanted(layout, agent=agent, envoy=envoy))
+    return run_as(
+        agent,
+        lambda: _shown(enrol(config, layout, token, hostname=socket.gethostname()), config, layout),
+    )
+
+
+def compile_capture(config_path: str, layout: HostLayout, *, as_users: Users) -> None:
+    """Write capture.json, for the mesh that this host has joined. Raises BadInput."""
+    stored = IdentityDisk(Path(layout.identity_dir)).load()
+    domain = stored.membership.trust_domain if stored else DEFAULT_TRUST_DOMAIN
+    capture.compile_capture(read_config(config_path), layout, as_users.ids(), mesh_domain=domain)
+
+
+def _shown(joined: Joined, config: AgentConfig, layout: HostLayout) -> dict[str, object]:
+    services = sorted({c.service for c in joined.grant.claims if c.service})
+    identity = str(joined.default_identity) if joined.default_identity else "several identities"
+    return {
+        "host_id": joined.host_id,
+        "identity": identity,
+        "trust_domain": joined.trust_domain,
+        "clock_seconds": joined.clock_seconds,
+        "control_plane": str(config.control_planes[0]),
+        "services": services,
+        "identity_dir": layout.identity_dir,
+    }
+
+
+def leave_without_agent(layout: HostLayout) -> str:
+    """Forget the identity of a host whose agent does not run; its lease ends by itself."""
+    disk = IdentityDisk(Path(layout.identity_dir))
+    if disk.load() is None:
+        return "this host has not joined; nothing to leave"
+    disk.forget()
+    return (
+        "the identity is gone; no agent runs here, so the lease ends by itself within seconds; if "
+        "rules are left: hostmesh-agent redirect remove"
+    )

@@ -1,0 +1,284 @@
+"""Declares this host's services, proves each, registers what is proven, reports what changes.
+
+`logic.registration` decides what is said; this asks for the proof (`edges.proof`) while Envoy
+serves and the rules are in, and hands every message to the host stream.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NoReturn, Protocol
+
+from hostmesh_agent.app.health import Addresses, HealthService
+from hostmesh_agent.app.identity import IdentityService
+from hostmesh_agent.config import AgentConfig, CheckKind, ServiceConfig
+from hostmesh_agent.edges import interfaces, probes, proof
+from hostmesh_agent.edges.clock import SystemClock
+from hostmesh_agent.edges.entropy import SystemEntropy
+from hostmesh_agent.logic import health, registration, workloads
+from hostmesh_agent.logic.health import AppHealth
+from hostmesh_agent.logic.registration import Message, Place, ServiceKey, State
+from hostmesh_core._pb import host_pb2 as pb
+from hostmesh_core.capture_plan import PROOF_PORTS
+from hostmesh_core.ids import SpiffeId
+from hostmesh_core.model import InboundMode
+from hostmesh_core.model import Protocol as Spoken
+
+log = logging.getLogger("hostmesh.registrar")
+
+PROOF_SECONDS = 3.0
+"""How long one proof may take; the app is on this host."""
+RETRY_SECONDS = 1.0
+"""Between two tries of a service that is not proven yet."""
+ADDRESSES_SECONDS = 5.0
+"""How often the interfaces are looked at."""
+
+
+class HostLink(Protocol):
+    """What this asks of the host stream."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether a stream is up."""
+
+    def register(self, register: pb.Register) -> None:
+        """Declare and register everything."""
+
+    def report_health(self, report: pb.HealthReport) -> None:
+        """Report one service's health."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceView:
+    """One service as `status` shows it."""
+
+    config: ServiceConfig
+    address: str
+    registered: bool
+    healthy: bool | None
+    reason: str
+    problem: str
+    """Why it is not registered; empty where it is."""
+    verdict: pb.ServiceVerdict | None
+
+
+class Registrar:
+    """The services of one host."""
+
+    def __init__(self, config: AgentConfig, link: HostLink, identity: IdentityService) -> None:
+        self._config = config
+        self._link = link
+        self._identity = identity
+        self._state = State(config.services)
+        self._verdict: pb.Verdict | None = None
+        self._envoy_why: str | None = "Envoy does not serve yet"
+        self._capture_why: str | None = (
+            "the rules are not in yet" if config.capture.enabled else None
+        )
+        self._own: tuple[str, ...] = ()
+        self._problems: dict[ServiceKey, str] = {}
+        self._wake = asyncio.Event()
+        self.health = HealthService(
+            config.services,
+            ask=probes.ask,
+            addresses=Addresses(registered=self._registered, own=lambda: self._own),
+            on_change=self._checked,
+            clock=SystemClock(),
+            jitter=SystemEntropy().jitter,
+        )
+
+    # What others tell
+
+    def connected(self) -> None:
+        """The control plane is there: it may have answered a proof's question."""
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Something that a proof needs may be there now."""
+        self._wake.set()
+
+    def verdict(self, verdict: pb.Verdict) -> None:
+        """Take what the control plane made of the declarations."""
+        self._verdict = verdict
+        for sentence in registration.sentences(verdict):
+            log.info("verdict: %s", sentence)
+        self.look_again()
+
+    def envoy(self, *, serving: bool, why: str = "") -> None:
+        """Take whether a worker of Envoy answers."""
+        self._envoy_why = None if serving else why
+        self._captured()
+
+    def capture(self, *, applied: bool, why: str) -> None:
+        """Take whether the kernel rules are in and verified."""
+        if self._config.capture.enabled:
+            self._capture_why = None if applied else why
+            self._captured()
+
+    def leaving(self, services: Iterable[str] = ()) -> None:
+        """Register these (none named = all) no more: they drain."""
+        self._state = registration.drained(self._state, services)
+
+    # What others look at
+
+    def views(self) -> list[ServiceView]:
+        """Give every service for `status`."""
+        return [self._view(service) for service in self._config.services]
+
+    @property
+    def unproven(self) -> list[str]:
+        """Give, per service that is not registered, why."""
+        return [f"{v.config.name}: {v.problem}" for v in self.views() if v.problem]
+
+    # The loops
+
+    async def run(self) -> NoReturn:
+        """Declare, then prove and register for ever."""
+        self._look_at_addresses()
+        place = Place(addresses=self._own)
+        self._state, messages = registration.start(
+            self._config, place, granted=self._identity.grant.default_identity()
+        )
+        self._state = registration.captured(self._state, self._missing)[0]
+        self._send(messages)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.health.run())
+            tasks.create_task(self._follow_addresses())
+            while True:
+                await self._prove_all()
+                self._wake.clear()
+                try:
+                    async with asyncio.timeout(RETRY_SECONDS):
+                        await self._wake.wait()
+                except TimeoutError:
+                    continue
+
+    async def _follow_addresses(self) -> NoReturn:
+        while True:
+            await asyncio.sleep(ADDRESSES_SECONDS)
+            self._look_at_addresses()
+            self._state, messages = registration.moved(self._state, Place(addresses=self._own))
+            self._send(messages)
+
+    def _look_at_addresses(self) -> None:
+        self._own = interfaces.own_addresses()
+
+    async def _prove_all(self) -> None:
+        for service in self._config.services:
+            key = registration.key_of(service)
+            if key in self._state.proven or key in self._state.leaving:
+                continue
+            target = self._target(service)
+            if target is not None:
+                await self._prove(service, target)
+
+    async def _prove(self, service: ServiceConfig, target: proof.Target) -> None:
+        key = registration.key_of(service)
+        try:
+            detail, seconds = await proof.prove(
+                target, self._credentials(service), within=PROOF_SECONDS
+            )
+        except proof.NotProven as error:
+            if self._problems.get(key) != str(error):
+                log.warning("%s; trying again", error)
+            self._problems[key] = str(error)
+            return
+        if self._missing is not None or key in self._state.leaving:
+            return  # it went while the proof was on its way
+        self._problems.pop(key, None)
+        log.info("proven service=%s answer=%r ms=%.0f", service.name, detail, seconds * 1000)
+        self.health.seed(service, "")
+        self._state, messages = registration.proven(
+            self._state, service, AppHealth(healthy=True, reason=f"proof: {detail}")
+        )
+        self._send(messages)
+
+    def _target(self, service: ServiceConfig) -> proof.Target | None:
+        """Give what to dial, or note what is still lacking."""
+        key = registration.key_of(service)
+        verdict = self._verdict_of(service)
+        lacking = self._lacking(service, verdict)
+        if lacking or verdict is None:
+            self._problems[key] = lacking
+            return None
+        address, _ = health.where(service, self._registered(service), self._own)
+        if service.listen:
+            address = next((a for a in self._registered(service) if a in self._own), address)
+        captured = not service.mesh_port
+        identity = workloads.identity_of(service, self._identity.grant)
+        protocol = service.protocol or Spoken.TCP
+        is_http = protocol.is_http
+        return proof.Target(
+            address=address,
+            port=service.endpoint_port,
+            is_http=is_http,
+            path=service.health.path if service.health.kind is CheckKind.HTTP else "/",
+            host=verdict.host,
+            expected=SpiffeId.of_workload(self._identity.membership.trust_domain, identity),
+            source_ports=PROOF_PORTS if captured else None,
+        )
+
+    def _lacking(self, service: ServiceConfig, verdict: pb.ServiceVerdict | None) -> str:
+        if service.inbound is InboundMode.DISABLE:
+            return "inbound is disabled, so peers cannot reach it by mutual TLS: not registered"
+        if self._missing is not None:
+            return f"waiting: {self._missing}"
+        identity = workloads.identity_of(service, self._identity.grant)
+        if identity not in self._identity.workloads:
+            return f"waiting for the certificate of {identity}"
+        if verdict is None:
+            return "waiting for the control plane's word"
+        return "" if verdict.accepted else verdict.reason
+
+    def _credentials(self, service: ServiceConfig) -> proof.ProofCredentials:
+        identity = workloads.identity_of(service, self._identity.grant)
+        held = self._identity.workloads[identity]
+        domain = self._identity.membership.trust_domain
+        return proof.ProofCredentials(
+            held.chain_pem, held.key_pem, self._identity.bundles.roots_pem(domain)
+        )
+
+    # Inside
+
+    @property
+    def _missing(self) -> str | None:
+        return self._envoy_why or self._capture_why
+
+    def _captured(self) -> None:
+        self._state, messages = registration.captured(self._state, self._missing)
+        self._send(messages)
+        self.look_again()
+
+    def _checked(self, service: ServiceConfig, state: AppHealth) -> None:
+        self._state, messages = registration.checked(self._state, service, state)
+        self._send(messages)
+
+    def _send(self, messages: Iterable[Message]) -> None:
+        for message in messages:
+            if isinstance(message, pb.Register):
+                self._link.register(message)
+            else:
+                self._link.report_health(message)
+
+    def _registered(self, service: ServiceConfig) -> tuple[str, ...]:
+        return registration.addresses(self._verdict, service)
+
+    def _verdict_of(self, service: ServiceConfig) -> pb.ServiceVerdict | None:
+        listed = self._verdict.services if self._verdict else ()
+        named = (service.name, service.dialled_port)
+        return next((item for item in listed if (item.service, item.port) == named), None)
+
+    def _view(self, service: ServiceConfig) -> ServiceView:
+        key = registration.key_of(service)
+        known = self.health.states.get(key, AppHealth())
+        addresses = self._registered(service)
+        return ServiceView(
+            config=service,
+            address=f"{addresses[0] if addresses else '-'}:{service.endpoint_port}",
+            registered=key in self._state.proven,
+            healthy=known.healthy,
+            reason=known.reason,
+            problem="" if key in self._state.proven else self._problems.get(key, "not proven yet"),
+            verdict=self._verdict_of(service),
+        )
