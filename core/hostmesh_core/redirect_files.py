@@ -33,7 +33,8 @@ class Wanted(StrEnum):
     CAPTURED = "captured"
     """Rules in while Envoy serves."""
     RELEASED = "released"
-    """Envoy is about to go: open directions out, closed ones stay."""
+    """Envoy is about to go: open directions out, closed ones stay; virtual addresses as long as
+    it lives, for the connections that it drains."""
     LEFT = "left"
     """The host leaves the mesh: everything out, whatever `on_envoy_down` says."""
 

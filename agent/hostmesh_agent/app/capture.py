@@ -70,9 +70,10 @@ class CaptureService:
         self._put(wanted=self._state.wanted, envoy=envoy, endpoints=self._state.endpoints)
 
     def set_wanted(self, wanted: Wanted) -> None:
-        """Ask for capture, for its release before Envoy goes, or for its end.
+        """Ask for capture, for its release before Envoy goes, or for its end. Raises CannotWrite.
 
-        Raises CannotWrite.
+        To stop: RELEASED, `wait_removed`, end Envoy. To leave: the same, then LEFT. While RELEASED
+        the virtual addresses stay until Envoy has ended, for the connections that it drains.
         """
         self._put(wanted=wanted, envoy=self._state.envoy, endpoints=self._state.endpoints)
 
@@ -113,10 +114,10 @@ class CaptureService:
         )
 
     async def wait_removed(self, timeout_seconds: float) -> bool:
-        """Wait until no rule waits for this Envoy any more; False if not in time.
+        """Wait until a release has been carried out; False if not in time.
 
-        Rules of a closed direction stay unless the host leaves: they answer with RST, for that is
-        what closed means.
+        What is left then: rules of a closed direction, which answer with RST once Envoy is gone,
+        and, while Envoy lives, those of the virtual addresses. After LEFT nothing is left.
         """
         return await self._wait(
             lambda report: report.outcome in (Outcome.REMOVED, Outcome.WAITING), timeout_seconds

@@ -15,7 +15,7 @@ from hostmesh_agent.redirector import envoy, files, reporting, show, status
 from hostmesh_agent.redirector.engine import Engine
 from hostmesh_agent.redirector.inputs import Inputs
 from hostmesh_agent.redirector.paths import Paths
-from hostmesh_agent.redirector.target import Target, decide
+from hostmesh_agent.redirector.target import SERVING, Serving, Target, decide
 from hostmesh_agent.redirector.watch import Watch
 from hostmesh_core.capture_plan import CapturePlan
 from hostmesh_core.errors import BadInput, HostmeshError
@@ -119,14 +119,14 @@ def _read(paths: Paths) -> tuple[Inputs, CapturePlan]:
 
 def _target(inputs: Inputs, plan: CapturePlan, *, early: bool, assume: bool) -> Target:
     if early:
-        return decide(plan, None, serving=False)
+        return decide(plan, None, Serving())
     if assume:
         state = RedirectState(wanted=Wanted.CAPTURED)
-        return decide(plan, state, serving=True)
+        return decide(plan, state, SERVING)
     named = inputs.state.envoy if inputs.state else None
-    held = envoy.hold(named, plan.proxy_uid) if named and named.ready else None
-    serving = held is not None and envoy.answers(plan.readiness_port, held)
-    return decide(plan, inputs.state, serving=serving)
+    held = envoy.hold(named, plan.proxy_uid) if named else None
+    answers = bool(held and named and named.ready and envoy.answers(plan.readiness_port, held))
+    return decide(plan, inputs.state, Serving(alive=held is not None, answers=answers))
 
 
 def _apply(paths: Paths, *, early: bool, assume: bool) -> int:
@@ -157,7 +157,7 @@ def _remove(paths: Paths, *, keep_closed: bool) -> int:
             wanted=Wanted.RELEASED,
             endpoints=inputs.state.endpoints if inputs.state else frozenset(),
         )
-        target = decide(inputs.plan, released, serving=False)
+        target = decide(inputs.plan, released, Serving())
         table = inputs.names.names if inputs.names else {}
         result = Engine(paths).converge(inputs.plan, target, released.endpoints, table)
     else:
@@ -194,11 +194,12 @@ def _now(paths: Paths, engine: Engine, report: Report | None) -> tuple[list[str]
         target, plan = Target(), inputs.plan
     else:
         plan = inputs.plan
-        serving = report.outcome is Outcome.APPLIED
+        served = report.outcome is Outcome.APPLIED
         off = Path(paths.switched_off).exists()
-        target = decide(plan, inputs.state, serving=serving, switched_off=off)
-        if serving and target.outcome is not Outcome.APPLIED:
-            target = decide(plan, RedirectState(wanted=Wanted.CAPTURED), serving=True)
+        seen = Serving(alive=report.outbound, answers=served)
+        target = decide(plan, inputs.state, seen, switched_off=off)
+        if served and target.outcome is not Outcome.APPLIED:
+            target = decide(plan, RedirectState(wanted=Wanted.CAPTURED), SERVING)
     endpoints = inputs.state.endpoints if inputs.state else frozenset[tuple[str, int]]()
     return engine.differences(plan, target, endpoints)
 

@@ -82,10 +82,16 @@ def _set_differences(desired: Desired, installed: Installed, instance: str) -> l
 
 def _shared_differences(desired: Desired, installed: Installed, instance: str) -> list[str]:
     routes, _ = shared_beside(installed, instance)
-    missing = sorted(desired.routes - installed.routes)
-    extra = sorted(installed.routes - desired.routes - routes)
-    found = [f"route {route} dev lo is missing" for route in missing]
-    found += [f"route {route} dev lo is left over" for route in extra]
+    wanted = {
+        r: kind for r, kind in desired.routes.items() if r not in routes or kind != "unreachable"
+    }
+    found = [
+        f"route {route} ({kind}) is {'missing' if route not in installed.routes else 'another'}"
+        for route, kind in sorted(wanted.items())
+        if installed.routes.get(route) != kind
+    ]
+    extra = sorted(set(installed.routes) - set(desired.routes) - routes)
+    found += [f"route {route} is left over" for route in extra]
     if desired.inbound_source and not installed.inbound_source:
         found.append("address ::6/128 on lo is missing")
     return found

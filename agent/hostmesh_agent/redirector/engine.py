@@ -115,7 +115,7 @@ class Engine:
             name_notes = self.write_names(plan, target.names, table or {})
             return Result(
                 rules=diff.rule_count(installed, self._instance),
-                routes=len(installed.routes & wanted.routes),
+                routes=len(wanted.routes),
                 endpoints=sum(len(items) for items in wanted.sets.values()),
                 names=hosts_block.count(hosts_file.read(self._paths.hosts) or b"", self._instance),
                 changed=changed,
@@ -169,7 +169,7 @@ class Engine:
 
     def _change(self, wanted: Desired, installed: Installed) -> Installed:
         """Run the steps and prove that they did it; gives what is there then."""
-        if wanted.rules:
+        if wanted.rules or wanted.routes:
             shared.note(self._paths.shared, installed)
         before = shared.load(self._paths.shared)
         keep = before is None or before.source

@@ -27,8 +27,8 @@ class Installed:
     tables: dict[Backend, dict[str, Table]] = field(default_factory=dict)
     sets: dict[str, frozenset[tuple[str, int]]] = field(default_factory=dict)
     """Sets of this instance, the half-made ones included."""
-    routes: frozenset[str] = frozenset()
-    """Destinations of all routes that carry our mark, whoever's instance."""
+    routes: dict[str, str] = field(default_factory=dict)
+    """All routes that carry our mark, whoever's instance: destination to kind."""
     inbound_source: bool = False
     """Whether ::6 is on lo."""
 

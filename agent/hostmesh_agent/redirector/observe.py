@@ -102,9 +102,9 @@ def _sets(kernel: Kernel, instance: str) -> dict[str, frozenset[tuple[str, int]]
     }
 
 
-def _routes(kernel: Kernel) -> frozenset[str]:
+def _routes(kernel: Kernel) -> dict[str, str]:
     marked = ("proto", str(families.ROUTE_PROTOCOL))
-    found: frozenset[str] = frozenset()
+    found: dict[str, str] = {}
     for family in Family:
         if family is Family.V4 or has_ipv6():
             shown = kernel.run(("ip", f"-{family.value}", "-json", "route", "show", *marked))

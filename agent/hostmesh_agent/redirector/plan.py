@@ -7,6 +7,7 @@ chain, so UDP and everything else of anybody's is never touched.
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from hostmesh_agent.redirector import families
 from hostmesh_agent.redirector.families import Family
@@ -42,13 +43,22 @@ class Rules:
         return len(self.jumps) + sum(len(rules) for _, rules in self.chains)
 
 
+class Route(StrEnum):
+    """What happens to packets for a virtual address before any rule is asked."""
+
+    LOOPBACK = "unicast"
+    """They leave by lo, so that the rules get to see them."""
+    UNREACHABLE = "unreachable"
+    """The caller gets EHOSTUNREACH at once."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desired:
     """Everything that should be in the kernel for one instance."""
 
     rules: dict[Family, Rules] = field(default_factory=dict)
     sets: dict[Family, frozenset[tuple[str, int]]] = field(default_factory=dict)
-    routes: frozenset[str] = frozenset()
+    routes: dict[str, Route] = field(default_factory=dict)
     inbound_source: bool = False
     """Whether ::6 has to be on lo."""
     notes: tuple[str, ...] = ()
@@ -64,7 +74,7 @@ def build(
 ) -> Desired:
     """Give what should be in the kernel; `usable` are the families that this kernel has."""
     if not target.anything:
-        return Desired()
+        return Desired(routes=_routes(plan, target, usable))
     ports, notes = _inbound_ports(plan, never)
     sets, refused = _sets(plan, endpoints, never)
     if refused:
@@ -72,10 +82,17 @@ def build(
     return Desired(
         rules={f: _family_rules(plan, target, ports, never, f) for f in sorted(usable)},
         sets={f: sets[f] for f in sorted(usable)} if target.endpoints else {},
-        routes=frozenset(_vip(plan, f) for f in usable) if target.outbound else frozenset(),
+        routes=_routes(plan, target, usable),
         inbound_source=target.inbound and Family.V6 in usable,
         notes=tuple(notes),
     )
+
+
+def _routes(plan: CapturePlan, target: Target, usable: frozenset[Family]) -> dict[str, Route]:
+    if not (target.outbound or target.refuse_virtual):
+        return {}
+    kind = Route.LOOPBACK if target.outbound else Route.UNREACHABLE
+    return {_vip(plan, family): kind for family in sorted(usable)}
 
 
 def _vip(plan: CapturePlan, family: Family) -> str:

@@ -29,7 +29,9 @@ def report_of(inputs: Inputs, target: Target, result: Result, now: float) -> Rep
     detail = _WORDS[target.outcome]
     if target.outcome is Outcome.WAITING:
         kept = [n for n, on in (("inbound", target.inbound), ("outbound", target.outbound)) if on]
-        detail += f"; closed meanwhile: {' and '.join(kept)}" if kept else "; no rule is installed"
+        detail += (
+            f"; in force meanwhile: {' and '.join(kept)}" if kept else "; no rule is installed"
+        )
     return Report(
         outcome=target.outcome,
         plan=plan_hash(inputs.plan),

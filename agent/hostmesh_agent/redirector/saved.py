@@ -79,7 +79,8 @@ def parse_set(text: str) -> frozenset[tuple[str, int]]:
     return frozenset(found)
 
 
-def parse_routes(text: str) -> frozenset[str]:
-    """Read the destinations from `ip -json route show`."""
-    entries = json.loads(text or "[]")
-    return frozenset(str(entry["dst"]) for entry in entries)
+def parse_routes(text: str) -> dict[str, str]:
+    """Read `ip -json route show`: destination to kind (unicast, unreachable, …)."""
+    return {
+        str(entry["dst"]): str(entry.get("type", "unicast")) for entry in json.loads(text or "[]")
+    }

@@ -5,10 +5,11 @@ it old or new. Between the commands (host-agent.md rule 16), putting in:
 
     sets, ::6, IPv6 rules, IPv4 rules, routes      each jump comes with its whole chain
 
-and taking out in reverse. A route without its rules would let a virtual address hang instead of
-being refused, and a connection tried meanwhile would keep hanging: conntrack remembers its first
-packet's verdict. So routes come last and go first. Nothing here drops, and nothing loops: the
-proxy's own returns are in the same transaction as what they protect from.
+and taking out in reverse; a route that refuses is a kind of taking out. A route without its rules
+would let a virtual address hang instead of being refused, and a connection tried meanwhile would
+keep hanging: conntrack remembers its first packet's verdict. So routes come last and go first.
+Nothing here drops, and nothing loops: the proxy's own returns are in the same transaction as what
+they protect from.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from hostmesh_agent.redirector import diff, families
 from hostmesh_agent.redirector.families import Family
 from hostmesh_agent.redirector.installed import Backend, Installed, shared_beside
-from hostmesh_agent.redirector.plan import Desired, Rules
+from hostmesh_agent.redirector.plan import Desired, Route, Rules
 from hostmesh_agent.redirector.saved import Table
 
 WAIT_SECONDS = "5"
@@ -36,11 +37,11 @@ def steps(
 ) -> list[Step]:
     """Give the commands; none where nothing differs. `keep_source`: ::6 on lo is not ours."""
     return [
-        *_route_steps(desired, installed, instance, add=False),
+        *_old_route_steps(desired, installed, instance),
         *_put_sets(desired, installed, instance),
         *_add_source(desired, installed),
         *_rule_steps(desired, installed, instance),
-        *_route_steps(desired, installed, instance, add=True),
+        *route_steps(desired, installed),
         *_drop_sets(desired, installed, instance),
         *([] if keep_source else _drop_source(desired, installed, instance)),
     ]
@@ -125,17 +126,32 @@ def _drop_sets(desired: Desired, installed: Installed, instance: str) -> list[St
     return [Step(("ipset", "destroy", name)) for name in stale]
 
 
-def _route_steps(desired: Desired, installed: Installed, instance: str, *, add: bool) -> list[Step]:
-    if add:
-        todo, verb = sorted(desired.routes - installed.routes, reverse=True), "add"
-    else:
-        beside, _ = shared_beside(installed, instance)
-        todo, verb = sorted(installed.routes - desired.routes - beside), "del"
-    mark = ("proto", str(families.ROUTE_PROTOCOL))
+def route_steps(desired: Desired, installed: Installed) -> list[Step]:
+    """Give the routes that lead to rules: they come when the rules are there."""
     return [
-        Step(("ip", f"-{families.family_of(r).value}", "route", verb, r, "dev", "lo", *mark))
-        for r in todo
+        _route("replace" if route in installed.routes else "add", route, kind)
+        for route, kind in sorted(desired.routes.items(), reverse=True)
+        if kind is Route.LOOPBACK and installed.routes.get(route) != kind
     ]
+
+
+def _old_route_steps(desired: Desired, installed: Installed, instance: str) -> list[Step]:
+    """Give what has to be done to routes before the rules behind them go."""
+    beside, _ = shared_beside(installed, instance)
+    refused = [
+        _route("replace" if route in installed.routes else "add", route, kind)
+        for route, kind in sorted(desired.routes.items())
+        if kind is Route.UNREACHABLE and installed.routes.get(route) != kind and route not in beside
+    ]
+    stale = sorted(set(installed.routes) - set(desired.routes) - beside)
+    return [*refused, *(_route("del", route, installed.routes[route]) for route in stale)]
+
+
+def _route(verb: str, destination: str, kind: str) -> Step:
+    where = ("dev", "lo") if kind == Route.LOOPBACK else ()
+    mark = ("proto", str(families.ROUTE_PROTOCOL))
+    family = f"-{families.family_of(destination).value}"
+    return Step(("ip", family, "route", verb, kind, destination, *where, *mark))
 
 
 def _add_source(desired: Desired, installed: Installed) -> list[Step]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from hostmesh_agent.redirector import families, names, sequence
+from hostmesh_agent.redirector.installed import Installed
 from hostmesh_agent.redirector.plan import Desired
 from hostmesh_agent.redirector.saved import Table
 from hostmesh_agent.redirector.target import Target
@@ -23,8 +24,8 @@ def as_text(
     for family, rules in sorted(desired.rules.items(), reverse=True):
         text = sequence.restore_text(rules, Table(), plan.instance, everything=True)
         parts.append(_titled(f"{family.iptables}-restore --noflush", text))
-    marked = f"dev lo proto {families.ROUTE_PROTOCOL}"
-    routes = "".join(f"ip route add {route} {marked}\n" for route in sorted(desired.routes))
+    steps = sequence.route_steps(desired, Installed())
+    routes = "".join(f"{' '.join(step.argv)}\n" for step in steps)
     if desired.inbound_source:
         routes += "ip address add ::6/128 dev lo\n"
     parts.append(_titled("ip", routes))
@@ -52,7 +53,7 @@ def as_value(
             for family, rules in sorted(desired.rules.items())
             for items in [desired.sets.get(family, frozenset[tuple[str, int]]())]
         },
-        "routes": sorted(desired.routes),
+        "routes": {route: kind.value for route, kind in sorted(desired.routes.items())},
         "addresses": ["::6/128"] if desired.inbound_source else [],
         "hosts": names.lines(kept),
         "notes": [*desired.notes, *refused],

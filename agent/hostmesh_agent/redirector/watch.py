@@ -19,7 +19,7 @@ from hostmesh_agent.redirector.engine import Engine, Result
 from hostmesh_agent.redirector.envoy import Held
 from hostmesh_agent.redirector.inputs import Inputs
 from hostmesh_agent.redirector.paths import Paths
-from hostmesh_agent.redirector.target import Target, decide
+from hostmesh_agent.redirector.target import Serving, Target, decide
 from hostmesh_core.backoff import next_delay
 from hostmesh_core.errors import HostmeshError
 from hostmesh_core.redirect_files import Outcome, Report
@@ -59,6 +59,12 @@ class EnvoyWatch:
             self.serving = False
         elif now >= self.next_ask and inputs.plan is not None:
             self._ask(inputs.plan.readiness_port, now)
+
+    @property
+    def seen(self) -> Serving:
+        """What is known of it now."""
+        alive = self.held is not None and self.held.alive
+        return Serving(alive=alive, answers=alive and self.serving)
 
     def release(self) -> None:
         """Let go of the process."""
@@ -120,7 +126,7 @@ class Watch:
                 self._publish(self._no_plan())
             return
         off = Path(self.paths.switched_off).exists()
-        target = decide(plan, self.inputs.state, serving=self.envoy.serving, switched_off=off)
+        target = decide(plan, self.inputs.state, self.envoy.seen, switched_off=off)
         wanted = (plan, self.inputs.state, self.inputs.names, target, self.inputs.problems)
         if heard:
             # Our own changes are heard too: one look more, and nobody's change is missed.
