@@ -147,8 +147,8 @@ class HostSession(Generic[Out, In]):
             self._seen = self._ack_sent = 0
         self._acknowledged = min(last_seen, self._sent)
         self._forget_acknowledged()
-        again = [kept for kept in self._kept.values() if kept.seq > self._acknowledged]
-        return [self._wrap(kept) for kept in sorted(again, key=lambda kept: kept.seq)]
+        # In the order of their numbers: `send` puts each at the end.
+        return [self._wrap(k) for k in self._kept.values() if k.seq > self._acknowledged]
 
     def settle(self, key: Key) -> None:
         """Forget a body: its request was answered, or nobody waits for it any more."""

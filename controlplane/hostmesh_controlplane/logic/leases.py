@@ -39,6 +39,7 @@ class Leases:
         self._seconds = seconds
         self._swept_at = now
         self._skipped = 0.0
+        self._gap = 0.0
         self._ends: dict[str, float] = {}
         # One valid entry per lease that is not near; a renewal leaves it, so its time may be too
         # early: then it is put back with the right one.
@@ -86,7 +87,8 @@ class Leases:
 
     def sweep(self, now: float) -> Swept:
         """Find what has ended. Call it every SWEEP_SECONDS."""
-        gap = self._note_gap(now)
+        self._note_gap(now)
+        gap, self._gap = self._gap, 0.0
         self._swept_at = now
         lease_now = now - self._skipped
         self._gather(lease_now + HOLD_WINDOW_SECONDS)
@@ -101,13 +103,12 @@ class Leases:
         held = tuple(host for host in over if host in self._ends)
         return Swept(tuple(ended), held, gap)
 
-    def _note_gap(self, now: float) -> float:
+    def _note_gap(self, now: float) -> None:
         gap = now - self._swept_at
-        if gap <= GAP_SECONDS:
-            return 0.0
-        self._skipped += gap
-        self._swept_at = now
-        return gap
+        if gap > GAP_SECONDS:
+            self._skipped += gap
+            self._gap += gap
+            self._swept_at = now
 
     def _gather(self, until: float) -> None:
         while self._heap and self._heap[0][0] <= until:
