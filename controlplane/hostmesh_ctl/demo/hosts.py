@@ -27,6 +27,8 @@ from hostmesh_ctl.demo.processes import Running, child_of, start_ticks
 PREFIX = "hostmesh-lab-"
 HOSTS_AT_MOST = 200
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+MORE_ENVIRONMENT: dict[str, str] = {}
+"""What every process of the lab gets besides; for tests of what the environment must not change."""
 NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid")
 NEEDED = (
     "ip",
@@ -225,6 +227,7 @@ def environment() -> dict[str, str]:
         "LANG": "C.UTF-8",
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
+        **MORE_ENVIRONMENT,
     }
 
 
