@@ -37,7 +37,7 @@ def test_a_token_is_for_one_use_within_an_hour_unless_said_otherwise() -> None:
     assert record.kind is Kind.AGENT
 
 
-CLAIMS = {
+CLAIMS: dict[str, tuple[dict[str, object], list[tuple[str, str, str]]]] = {
     "a service runs under its own account": (
         {"service": ["reviews"]},
         [("default", "reviews", "reviews")],
@@ -87,7 +87,7 @@ def test_everything_else_of_a_grant_is_read() -> None:
     assert (request.uses, request.ttl_seconds) == (20, 90)
 
 
-WRONG = {
+WRONG: dict[str, tuple[dict[str, object], str]] = {
     "an unknown field": ({"servcie": ["a"]}, "unknown field 'servcie'; did you mean \"service\"?"),
     "neither service nor account": ({"service": []}, "a token needs a --service"),
     "a service in capitals": ({"service": ["Reviews"]}, "is no name or pattern"),
