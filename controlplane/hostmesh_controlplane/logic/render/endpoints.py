@@ -1,5 +1,6 @@
 """Load assignments: the instances of one port of a service, as one kind of client sees them."""
 
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -14,6 +15,7 @@ from hostmesh_core.model import Locality
 
 _MESHED = metadata(names.TLS_MODE_METADATA, {names.TLS_MODE_KEY: names.TLS_MODE_MESH})
 _PLAIN = metadata(names.TLS_MODE_METADATA, {names.TLS_MODE_KEY: names.TLS_MODE_PLAIN})
+_PLAIN_PLACE = "~plaintext"
 
 
 def load_assignment(view: EndpointView, facts: EndpointFacts) -> bytes:
@@ -21,8 +23,12 @@ def load_assignment(view: EndpointView, facts: EndpointFacts) -> bytes:
     rendered = endpoint_pb2.ClusterLoadAssignment(
         cluster_name=names.outbound_cluster(facts.host, facts.port)
     )
-    by_locality = sorted(facts.endpoints, key=lambda each: (each.locality, each.keys))
-    for locality, group in groupby(by_locality, key=lambda each: each.locality):
+
+    def place(one: LbEndpointFacts) -> Locality:
+        return _place(one, mixed=facts.mixed)
+
+    by_place = sorted(facts.endpoints, key=lambda each: (place(each), each.keys))
+    for locality, group in groupby(by_place, key=place):
         found = [_endpoint(facts, each, keys) for each in group if (keys := usable(view, each))]
         if not found:
             continue
@@ -66,6 +72,18 @@ def _endpoint(facts: EndpointFacts, one: LbEndpointFacts, keys: list[EndpointKey
     if facts.mixed:
         rendered.metadata.CopyFrom(_MESHED if one.meshed else _PLAIN)
     return rendered
+
+
+def _place(one: LbEndpointFacts, *, mixed: bool) -> Locality:
+    """Keep a mixed service's plaintext endpoints in a locality of their own.
+
+    Envoy replaces a host that changes its locality, and with it the connections to it. One that
+    only changes its metadata keeps them: requests would go on in plaintext to an instance that has
+    just registered, for as long as the pool lives (tried).
+    """
+    if one.meshed or not mixed:
+        return one.locality
+    return replace(one.locality, subzone=f"{one.locality.subzone}{_PLAIN_PLACE}")
 
 
 def _locality(locality: Locality) -> Any:
