@@ -107,7 +107,7 @@ def _names(
     name = service.service
     if not is_dns_name(name):
         raise BadInput(f"cannot use service name {name!r}: expected a DNS name in lower case")
-    namespace = service.namespace or (default.namespace if default else "")
+    namespace = service.namespace or _only_namespace(grant)
     short, _, rest = name.partition(".")
     if name == mesh_domain or name.endswith("." + mesh_domain):
         inner = name.removesuffix(mesh_domain).rstrip(".").split(".")
@@ -124,7 +124,7 @@ def _names(
             )
     if not is_dns_label(namespace):
         raise BadInput(
-            f"cannot tell the namespace of {name}: the grant has no single identity; "
+            f"cannot tell the namespace of {name}: the grant does not name just one; "
             f"set services[].namespace"
         )
     host = mesh_host(name, namespace, mesh_domain) if not rest else name
@@ -135,6 +135,11 @@ def _names(
     if not is_dns_label(account):
         raise BadInput(f"cannot use service account {account!r}: expected one DNS label")
     return host, granted, namespace, account
+
+
+def _only_namespace(grant: Grant) -> str:
+    namespaces = {claim.namespace for claim in grant.claims}
+    return namespaces.pop() if len(namespaces) == 1 else ""
 
 
 def covering_claims(grant: Grant, declaration: Declaration) -> tuple[Claim, ...]:
