@@ -38,9 +38,20 @@ def settings(config: AgentConfig, layout: HostLayout, *, agent: User) -> RunnerS
     )
 
 
-def compile_file(config_path: str, layout: HostLayout, *, agent: User) -> str:
-    """Write runner.json; gives its path. Raises BadInput, CannotWrite."""
-    text = settings(read_config(config_path), layout, agent=agent).encode()
+def compile_file(
+    config_path: str, layout: HostLayout, *, agent: User, explicit: bool = False
+) -> str:
+    """Write runner.json; gives its path. `explicit` refuses a configuration that wants capture.
+
+    Raises BadInput, CannotWrite.
+    """
+    config = read_config(config_path)
+    if explicit and config.capture.enabled:
+        raise BadInput(
+            f"cannot use {config_path}: capture needs root; run as root, or write "
+            "`capture: {enabled: false}` and give each service a mesh_port"
+        )
+    text = settings(config, layout, agent=agent).encode()
     new = Path(f"{layout.runner_file}.new")
     try:
         new.write_text(text)
@@ -63,11 +74,13 @@ def main() -> None:
     parser.add_argument("--instance", default=DEFAULT_INSTANCE)
     parser.add_argument("--config", help="agent.yaml; by default the instance's own")
     parser.add_argument("--agent-user", default="hostmesh", metavar="NAME|UID")
+    parser.add_argument("--explicit", action="store_true", help="refuse capture: not as root")
     arguments = parser.parse_args(sys.argv[3:])
     layout = HostLayout(arguments.instance)
     try:
         agent = users.find(arguments.agent_user, option="--agent-user")
-        path = compile_file(arguments.config or layout.config_file, layout, agent=agent)
+        config = arguments.config or layout.config_file
+        path = compile_file(config, layout, agent=agent, explicit=arguments.explicit)
     except HostmeshError as error:
         sys.stderr.write(f"hostmesh-agent: {error}\n")
         sys.exit(2 if isinstance(error, BadInput) else 1)

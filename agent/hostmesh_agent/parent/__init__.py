@@ -1,5 +1,200 @@
-"""`run --all`: the agent's processes without systemd."""
+"""`run --all`: the agent's processes without systemd. Standard library only, no sockets of its own.
+
+It makes the folders, lets root's files be compiled, then keeps redirector, Envoy's runner and agent
+running, each as its own user. Killed, it leaves them serving, and the next one goes on with them.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from hostmesh_agent.edges import lock_file, users
+from hostmesh_agent.edges.users import User
+from hostmesh_agent.parent import folders, processes
+from hostmesh_agent.parent.keeper import Keeper, say
+from hostmesh_agent.parent.processes import Program
+from hostmesh_core.errors import BadInput, HostmeshError
+from hostmesh_core.host_layout import DEFAULT_INSTANCE, HostLayout
+
+COMPILE_SECONDS = 60
+
+WEAKER = (
+    "running as an ordinary user, which is weaker in three ways:",
+    "  one user for everything: whoever takes Envoy over has the agent's keys too",
+    "  no capture: apps reach the mesh through `upstreams:` and are reached through `mesh_port:`",
+    "  no names: /etc/hosts is not touched",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `run --all` was told."""
+
+    layout: HostLayout
+    config: str
+    log_level: str
+    agent: User
+    envoy: User
+
+    @property
+    def is_root(self) -> bool:
+        """Whether capture and separate users are possible."""
+        return os.geteuid() == 0
 
 
 def main() -> None:
-    """Run all."""
+    """Run all; exit status 2 for bad input, 1 for what cannot be, 0 when told to end."""
+    try:
+        options = parse(sys.argv[1:])
+        run(options)
+    except HostmeshError as error:
+        sys.stderr.write(f"hostmesh-agent: {error}\n")
+        sys.exit(2 if isinstance(error, BadInput) else 1)
+
+
+def parse(arguments: list[str]) -> Options:
+    """Read the command line. Raises BadInput where a user is not there."""
+    parser = argparse.ArgumentParser(
+        prog="hostmesh-agent",
+        usage="hostmesh-agent run --all [OPTIONS]",
+        description="Run the agent, Envoy's runner and the redirector, without systemd.",
+    )
+    parser.add_argument("run", help=argparse.SUPPRESS)
+    parser.add_argument("--all", action="store_true", help="all of them: this very command")
+    parser.add_argument("--instance", default=DEFAULT_INSTANCE, help="which agent of this host")
+    parser.add_argument("--config", metavar="FILE", help="agent.yaml; by default the instance's")
+    parser.add_argument(
+        "--agent-user", default="hostmesh", metavar="NAME|UID", help="who the agent becomes"
+    )
+    parser.add_argument(
+        "--envoy-user", default="hostmesh-envoy", metavar="NAME|UID", help="who Envoy becomes"
+    )
+    parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning"))
+    parsed = parser.parse_args(arguments)
+    layout = HostLayout(parsed.instance)
+    if os.geteuid() == 0:
+        agent = users.find(parsed.agent_user, option="--agent-user")
+        envoy = users.find(parsed.envoy_user, option="--envoy-user")
+        _check_apart(agent, envoy)
+    else:
+        agent = envoy = User(os.geteuid(), os.getegid())
+    config = os.path.abspath(parsed.config) if parsed.config else layout.config_file  # noqa: PTH100
+    return Options(layout, config, parsed.log_level, agent, envoy)
+
+
+def _check_apart(agent: User, envoy: User) -> None:
+    if 0 in (agent.uid, envoy.uid):
+        raise BadInput("cannot run as root throughout: --agent-user and --envoy-user are not root")
+    if agent.uid == envoy.uid:
+        raise BadInput(
+            f"cannot run agent and Envoy both as uid {agent.uid}: Envoy would read the agent's "
+            "keys; give --agent-user and --envoy-user two users"
+        )
+
+
+def run(options: Options) -> None:
+    """Make the folders and files, keep the programs running until told to end, then end them.
+
+    Raises BadInput before anything is started.
+    """
+    layout = options.layout
+    if options.is_root:
+        for user in (options.agent, options.envoy):
+            processes.check_reach(user)
+    folders.make(folders.wanted(layout, agent=options.agent, envoy=options.envoy))
+    lock_file.hold(f"{folders.parent_dir(layout)}/lock", what="run --all of this instance")
+    compile_files(options)
+    if not options.is_root:
+        for line in WEAKER:
+            say(line)
+    keeper = Keeper(programs(options), on_hangup=lambda: _compile_again(options))
+    keeper.listen_to_signals()
+    keeper.run()
+    say("ending: the agent, the rules, Envoy")
+    keeper.end("agent")
+    keeper.end("redirector")
+    if options.is_root:
+        _once(["redirect", "remove", "--keep-closed", "--instance", layout.instance])
+    keeper.end("runner")
+
+
+def programs(options: Options) -> list[Program]:
+    """List what is kept running, in the order of starting."""
+    layout, root = options.layout, options.is_root
+    at = folders.parent_dir(layout)
+    instance = ("--instance", layout.instance)
+    runner = Program(
+        name="runner",
+        argv=processes.own("envoy", *instance),
+        user=options.envoy if root else None,
+        record=f"{at}/runner.json",
+        socket=layout.runner_socket,
+    )
+    agent = Program(
+        name="agent",
+        argv=processes.own("run", *instance, *_agent_options(options)),
+        user=options.agent if root else None,
+        record=f"{at}/agent.json",
+    )
+    redirector = Program(
+        name="redirector",
+        argv=processes.own("redirect", "watch", *instance),
+        user=None,
+        record=f"{at}/redirector.json",
+    )
+    return [redirector, runner, agent] if root else [runner, agent]
+
+
+def _agent_options(options: Options) -> tuple[str, ...]:
+    user = f"{options.agent.uid}:{options.agent.gid}"
+    return ("--config", options.config, "--agent-user", user, "--log-level", options.log_level)
+
+
+def compile_files(options: Options) -> None:
+    """Let agent.yaml be compiled into root's own files. Raises BadInput with the words printed."""
+    agent = f"{options.agent.uid}:{options.agent.gid}"
+    common = ["--instance", options.layout.instance, "--config", options.config]
+    common += ["--agent-user", agent]
+    kind = [] if options.is_root else ["--explicit"]
+    _compile(["envoy", "compile", *common, *kind])
+    if options.is_root:
+        envoy = ["--envoy-user", f"{options.envoy.uid}:{options.envoy.gid}"]
+        _compile(["capture", "compile", *common, *envoy])
+
+
+def _compile(arguments: list[str]) -> None:
+    status, said = _once(arguments)
+    if status != 0:
+        words = said.removeprefix("hostmesh-agent: ") or f"`{' '.join(arguments)}` failed"
+        raise (BadInput if status == 2 else HostmeshError)(words)
+
+
+def _compile_again(options: Options) -> None:
+    try:
+        compile_files(options)
+        say("compiled agent.yaml again")
+    except HostmeshError as error:
+        say(f"{error}; going on with what was compiled before")
+
+
+def _once(arguments: list[str]) -> tuple[int, str]:
+    """Run a one-shot of our own; gives its exit status and what it said on stderr."""
+    try:
+        done = subprocess.run(  # noqa: S603  our own program
+            processes.own(*arguments),
+            env=processes.environment(),
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=COMPILE_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return 1, f"cannot run `{' '.join(arguments)}`: {error}"
+    if done.returncode != 0:
+        return done.returncode, done.stderr.strip()
+    return 0, done.stderr.strip()

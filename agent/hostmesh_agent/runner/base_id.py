@@ -60,7 +60,7 @@ def _lock(path: str) -> int | None:
 
 
 def _kept(state_file: str) -> int | None:
-    with suppress(OSError, ValueError), open(state_file, encoding="ascii") as file:  # noqa: PTH123
+    with suppress(OSError, ValueError), open(state_file, encoding="utf-8") as file:  # noqa: PTH123
         number = int(file.read(16))
         return number if 0 <= number < LIMIT else None
     return None
@@ -68,6 +68,6 @@ def _kept(state_file: str) -> int | None:
 
 def _keep(state_file: str, number: int) -> None:
     new = f"{state_file}.new"
-    with open(new, "w", encoding="ascii") as file:  # noqa: PTH123
+    with open(new, "w", encoding="utf-8") as file:  # noqa: PTH123
         file.write(f"{number}\n")
     os.replace(new, state_file)  # noqa: PTH105

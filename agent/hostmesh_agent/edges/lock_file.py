@@ -1,0 +1,20 @@
+"""One process of a kind at a time: a lock that ends with its holder, however that ends."""
+
+import fcntl
+import os
+
+from hostmesh_core.errors import Refused
+
+
+def hold(path: str, *, what: str) -> int:
+    """Take the lock for this process's life; gives the file descriptor. Raises Refused, OSError."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        owner = os.read(descriptor, 16).decode(errors="replace").strip()
+        os.close(descriptor)
+        raise Refused(f"cannot start: another {what} runs already (pid {owner}, {path})") from error
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
+    return descriptor
