@@ -1,6 +1,7 @@
 """A lab host with the redirector's files, a stand-in for Envoy, and a look at all of its kernel."""
 
 import re
+import subprocess
 import sys
 from dataclasses import dataclass, field, replace
 
@@ -161,9 +162,27 @@ def _blocks(text: str) -> list[str]:
     return found
 
 
+SCRIPT = "; ".join(f"echo '%%{look}'; {look} 2>/dev/null" for look in _LOOKS)
+
+
+def looks() -> dict[str, str]:
+    """Look at everything of this host's kernel that capture could touch, and at /etc/hosts."""
+    done = subprocess.run(["sh", "-c", SCRIPT], capture_output=True, text=True, check=False)
+    return parsed(done.stdout)
+
+
 def snapshot(host: Host) -> dict[str, str]:
-    """Look at everything of the kernel that capture could touch, and at /etc/hosts."""
-    script = "; ".join(f"echo '%%{look}'; {look} 2>/dev/null" for look in _LOOKS)
-    text = host.run(["sh", "-c", script], check=False).stdout
+    """Look at the same of a lab host, from outside."""
+    return parsed(host.run(["sh", "-c", SCRIPT], check=False).stdout)
+
+
+def parsed(text: str) -> dict[str, str]:
+    """Cut the looks apart and normalise each."""
     parts = [part.partition("\n") for part in text.split("%%")[1:]]
     return {look: normalised(look, shown) for look, _, shown in parts}
+
+
+def settled(host: Host) -> Host:
+    """Wait until the kernel has finished with the host's addresses: two looks are then equal."""
+    wait_until(lambda: "tentative" not in host.run(["ip", "address"]).stdout)
+    return host

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,16 @@ class Server:
     loop: asyncio.AbstractEventLoop
     authority: Authority
     address: Address
+    reload: Callable[[bytes, bytes], None]
+
+    def renew_serving(self) -> None:
+        """Give the listener a new key and certificate."""
+
+        async def renew() -> None:
+            await self.authority.renew_serving()
+            self.reload(*self.authority.serving_credentials())
+
+        asyncio.run_coroutine_threadsafe(renew(), self.loop).result(5)
 
     @property
     def agent_config(self) -> AgentConfig:
@@ -82,7 +92,8 @@ def enrolment_server(
         ) as listening:
             host, port = listening.address
             address = Address(host=host, port=port)
-            result.append(Server(asyncio.get_running_loop(), authority, address))
+            loop = asyncio.get_running_loop()
+            result.append(Server(loop, authority, address, listening.reload))
             ready.set()
             await stop.wait()
 

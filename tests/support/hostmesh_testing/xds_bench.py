@@ -337,9 +337,24 @@ def http_listener(name: str, port: int, route: str) -> Resource:
     return _built(type_urls.LISTENER, name, Listener(), content)
 
 
-def route(name: str, cluster: str) -> Resource:
+def tcp_listener(name: str, port: int, cluster: str) -> Resource:
+    """A listener on loopback that passes bytes on to a cluster."""
+    proxy = {
+        "@type": TYPE + "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        "stat_prefix": name,
+        "cluster": cluster,
+    }
+    content = {
+        "name": name,
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+        "filter_chains": [{"filters": [{"name": "tcp", "typed_config": proxy}]}],
+    }
+    return _built(type_urls.LISTENER, name, Listener(), content)
+
+
+def route(name: str, cluster: str, *, prefix: str = "/") -> Resource:
     """A route configuration that leads everything to one cluster."""
-    to = {"match": {"prefix": "/"}, "route": {"cluster": cluster}}
+    to = {"match": {"prefix": prefix}, "route": {"cluster": cluster}}
     content = {
         "name": name,
         "validate_clusters": False,
