@@ -9,12 +9,11 @@ from hostmesh_agent.app.configuration import read_config
 from hostmesh_agent.app.join import Joined
 from hostmesh_agent.app.join import join as enrol
 from hostmesh_agent.config import AgentConfig
-from hostmesh_agent.edges import users
+from hostmesh_agent.edges import folders, users
 from hostmesh_agent.edges.as_user import run_as
 from hostmesh_agent.edges.identity_disk import IdentityDisk
 from hostmesh_agent.edges.users import User
 from hostmesh_agent.logic import redirect
-from hostmesh_agent.parent import folders
 from hostmesh_core.host_layout import HostLayout
 from hostmesh_core.ids import DEFAULT_TRUST_DOMAIN
 

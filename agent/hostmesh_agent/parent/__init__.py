@@ -10,9 +10,9 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from hostmesh_agent.edges import lock_file, users
+from hostmesh_agent.edges import folders, lock_file, users
 from hostmesh_agent.edges.users import User
-from hostmesh_agent.parent import folders, processes
+from hostmesh_agent.parent import processes
 from hostmesh_agent.parent.keeper import Keeper, say
 from hostmesh_agent.parent.processes import Program
 from hostmesh_core.errors import BadInput, HostmeshError

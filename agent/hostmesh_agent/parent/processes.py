@@ -42,7 +42,7 @@ class Running:
 
     pid: int
     pidfd: int
-    child: subprocess.Popen[bytes] | None
+    child: "subprocess.Popen[bytes] | None"
     """None where an earlier parent started it: its exit status is not ours to read."""
 
     def signal(self, number: signal.Signals) -> None:
@@ -83,7 +83,7 @@ def check_reach(user: User) -> None:
 
 def _spawn(
     argv: tuple[str, ...], user: User | None, *, quiet: bool = False
-) -> subprocess.Popen[bytes]:
+) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(  # noqa: S603  our own program
         argv,
         env=environment(),
