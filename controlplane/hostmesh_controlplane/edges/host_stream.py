@@ -83,7 +83,7 @@ class _Handlers(grpc.GenericRpcHandler):
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
-    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+    ) -> "grpc.RpcMethodHandler[Any, Any] | None":
         return self._method if handler_call_details.method == HOST_CONNECT else None
 
 
