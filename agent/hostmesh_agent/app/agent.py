@@ -33,7 +33,7 @@ from hostmesh_agent.edges.sd_notify import Notifier
 from hostmesh_agent.edges.xds_upstream import Credentials
 from hostmesh_agent.logic import workloads
 from hostmesh_agent.logic.relay_facts import MeshFacts
-from hostmesh_core import names
+from hostmesh_core import exit_status, names
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.errors import BadInput, HostmeshError, Refused
 from hostmesh_core.host_layout import HostLayout
@@ -46,7 +46,6 @@ GOOD_SECONDS = 10.0
 """A generation with which Envoy has served this long is one to fall back to."""
 CONFIRM_SECONDS = 5.0
 """How long a pushed certificate may take to be seen in Envoy; then the old key stays one more."""
-LEFT_STATUS = 0
 
 
 class Agent:
@@ -353,7 +352,10 @@ def _credentials(host: HostCredentials) -> Credentials:
 
 
 def main(config_path: str, layout: HostLayout, *, log_level: str) -> None:
-    """Run the agent until SIGTERM; Envoy and the rules stay."""
+    """Run the agent until SIGTERM; Envoy and the rules stay.
+
+    Exits with `exit_status.LEFT` when the host has left the mesh: nobody starts it again.
+    """
     logging.basicConfig(
         level=log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
@@ -365,10 +367,12 @@ def main(config_path: str, layout: HostLayout, *, log_level: str) -> None:
         raise BadInput(
             "cannot run: this host has not joined; next: hostmesh-agent join --token-file FILE"
         )
-    asyncio.run(_serve(Agent(config, layout, stored)))
+    if asyncio.run(_serve(Agent(config, layout, stored))):
+        sys.exit(exit_status.LEFT)
 
 
-async def _serve(agent: Agent) -> None:
+async def _serve(agent: Agent) -> bool:
+    """Serve until told to end; True where the host has left the mesh."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     if task is not None:
@@ -376,3 +380,5 @@ async def _serve(agent: Agent) -> None:
             loop.add_signal_handler(number, task.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await agent.run()
+        return True
+    return False
