@@ -1,0 +1,111 @@
+from hostmesh_controlplane.logic.registration import (
+    MAX_ADDRESSES,
+    Registration,
+    StoredRegistration,
+    services_named,
+)
+from hostmesh_core._pb import host_pb2 as pb
+from hostmesh_core.model import Health
+
+WEB = ("web", "", 8080)
+API = ("api", "", 9090)
+
+
+def service(name: str, port: int, **fields: object) -> pb.ServiceRegistration:
+    return pb.ServiceRegistration(service=name, workload_port=port, **fields)  # type: ignore[arg-type]
+
+
+def web(**fields: object) -> pb.ServiceRegistration:
+    return service("web", 8080, **fields)
+
+
+def api(**fields: object) -> pb.ServiceRegistration:
+    return service("api", 9090, **fields)
+
+
+def said(*services: pb.ServiceRegistration) -> Registration:
+    return Registration().with_register(pb.Register(services=services))
+
+
+def report(status: pb.Status, reason: str = "") -> pb.HealthReport:
+    return pb.HealthReport(service="web", workload_port=8080, status=status, reason=reason)
+
+
+def test_a_register_is_complete_what_it_leaves_out_is_gone() -> None:
+    after = said(web(), api()).with_register(pb.Register(services=[api()]))
+    assert list(after.registered) == [API]
+    assert list(after.health) == [API]
+
+
+def test_what_is_only_declared_is_not_registered() -> None:
+    after = said(web(declared_only=True))
+    assert after.registered == {}
+    assert [item.service for item in after.declared] == ["web"]
+
+
+def test_a_registration_that_lives_stays_when_a_restarted_agent_declares() -> None:
+    before = said(web(weight=3, health=pb.STATUS_HEALTHY))
+    after = before.with_register(pb.Register(services=[web(declared_only=True, weight=9)]))
+    assert after.registered[WEB].weight == 3
+    assert after.health[WEB] == (Health.HEALTHY, ())
+
+
+def test_a_restarted_agent_that_finds_no_envoy_takes_what_lives_out_at_once() -> None:
+    before = said(web(health=pb.STATUS_HEALTHY))
+    after = before.with_register(
+        pb.Register(services=[web(declared_only=True, health=pb.STATUS_NOT_CAPTURED)])
+    )
+    assert after.health[WEB] == (Health.UNHEALTHY, ("not captured",))
+
+
+def test_health_is_the_last_word_and_its_reason_survives_a_register_of_the_same_health() -> None:
+    after = said(web(health=pb.STATUS_HEALTHY)).with_health(report(pb.STATUS_UNHEALTHY, "503"))
+    assert after.health[WEB] == (Health.UNHEALTHY, ("503",))
+    again = after.with_register(pb.Register(services=[web(health=pb.STATUS_UNHEALTHY)]))
+    assert again.health[WEB] == (Health.UNHEALTHY, ("503",))
+    well = again.with_register(pb.Register(services=[web(health=pb.STATUS_HEALTHY)]))
+    assert well.health[WEB] == (Health.HEALTHY, ())
+
+
+def test_health_of_an_unknown_service_changes_nothing() -> None:
+    before = said(api())
+    assert before.with_health(report(pb.STATUS_HEALTHY)) is before
+
+
+def test_a_drain_deregisters_the_named_and_keeps_them_declared() -> None:
+    after = said(web(), api()).without(frozenset({"web"}))
+    assert list(after.registered) == [API]
+    assert [item.service for item in after.declared] == ["web", "api"]
+    assert said(web(), api()).without(frozenset()).registered == {}
+
+
+def test_services_may_be_named_in_full() -> None:
+    full = {"web": "web.default.mesh.internal", "api": "api.default.mesh.internal"}
+    before = said(web(), api())
+    assert services_named(before, full, ["web.default.mesh.internal"]) == {"web"}
+    assert services_named(before, full, ["web", "other"]) == {"web"}
+
+
+def test_interface_addresses_are_bounded() -> None:
+    many = [f"10.0.{number}.1" for number in range(200)]
+    after = Registration().with_register(pb.Register(host_addresses=many))
+    assert len(after.interfaces) == MAX_ADDRESSES
+
+
+def test_the_stored_form_reads_back_with_health_and_reasons() -> None:
+    before = said(
+        web(labels={"version": "v2"}, health=pb.STATUS_HEALTHY), api(declared_only=True)
+    ).with_health(report(pb.STATUS_UNHEALTHY, "503"))
+    stored = StoredRegistration(
+        registration=before, addresses=("10.0.0.4", "fd00::4"), owner="ab", epoch=3
+    )
+    found = StoredRegistration.from_bytes(stored.to_bytes())
+    assert found.registration.registered == {WEB: before.registered[WEB]}
+    assert found.registration.health == {WEB: (Health.UNHEALTHY, ("503",))}
+    assert (found.addresses, found.owner, found.epoch) == (("10.0.0.4", "fd00::4"), "ab", 3)
+
+
+def test_a_field_that_a_newer_version_stored_is_ignored() -> None:
+    stored = StoredRegistration(registration=said(web()), addresses=(), owner="", epoch=0)
+    newer = stored.to_bytes().replace(b'"workload_port"', b'"colour": "red", "workload_port"')
+    assert list(StoredRegistration.from_bytes(newer).registration.registered) == [WEB]
