@@ -37,6 +37,9 @@ bench: setup ## Measure latency through both sidecars and the cost of rendering 
 proto: setup ## Regenerate core/hostmesh_core/_pb from core/proto
 	$(PROTOC) --python_out=core/hostmesh_core/_pb --pyi_out=core/hostmesh_core/_pb
 
+docs: setup ## Write docs/reference anew from the code
+	cd tests/support && $(abspath $(BIN))/python -m hostmesh_testing.reference
+
 install: ## Install the programs from this folder for this machine, with their accounts (as root)
 	@tools/setup demo
 	@tools/install
@@ -51,4 +54,4 @@ clean: ## Remove what was built here; the Consul in ~/.cache/hostmesh stays
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-11s %s\n", $$1, $$2}'
 
-.PHONY: setup check test test-soak demo demo-end bench proto install uninstall clean help
+.PHONY: setup check test test-soak demo demo-end bench proto docs install uninstall clean help
