@@ -27,7 +27,6 @@ from hostmesh_controlplane.logic.render.views import (
     InboundView,
     OutboundView,
     RouteView,
-    VirtualHostView,
 )
 from hostmesh_controlplane.logic.scope import Inbound, Scope
 from hostmesh_core import names, type_urls
@@ -58,7 +57,6 @@ class Publication:
         self._vip6_range = vip6_range
         self._index = OutboundIndex()
         self._cache: dict[Named, dict[Hashable, Resource]] = {}
-        self._virtual_hosts: dict[tuple[str, str], dict[VirtualHostView, bytes]] = {}
         self._inbound: dict[str, InboundResources] = {}
         self._nothing_inbound = InboundResources(None)
         self._alike: WeakValueDictionary[Inbound, InboundResources] = WeakValueDictionary()
@@ -70,8 +68,6 @@ class Publication:
         for change in changes:
             for type_url, name in self._index.replace(change.host, change.after):
                 self._cache.pop((type_url, name), None)
-                if type_url == type_urls.ROUTE:
-                    self._virtual_hosts.pop((name, change.host), None)
                 touched.setdefault(type_url, set()).add(name)
         return {type_url: frozenset(found) for type_url, found in touched.items()}
 
@@ -166,22 +162,11 @@ class Publication:
         port = self._index.routes.get(name)
         if port is None:
             return None
-        view = RouteView.of(scope)
+        view, hosts = RouteView.of(scope), self._index.http[port]
+        key = (type_urls.ROUTE, name)
         return self._rendered(
-            (type_urls.ROUTE, name),
-            view,
-            lambda: routes.route_configuration(port, self._virtual_hosts_of(port, view)),
+            key, view, lambda: routes.route_configuration(port, hosts.encoded(view))
         )
-
-    def _virtual_hosts_of(self, port: int, view: RouteView) -> Iterator[bytes]:
-        domains, route = self._index.domains[port], names.outbound_route(port)
-        for host, facts in sorted(self._index.http[port].items()):
-            owned = domains.owned(facts, view.namespace)
-            one = VirtualHostView(owned, anonymous=view.anonymous and facts.meshed)
-            kept = self._virtual_hosts.setdefault((route, host), {})
-            if one not in kept:
-                kept[one] = routes.virtual_host(one, facts)
-            yield kept[one]
 
     def _rendered(self, key: Named, view: Hashable, render: Callable[[], bytes]) -> Resource:
         kept = self._cache.setdefault(key, {})

@@ -7,6 +7,7 @@ name, that before an alias; then the smaller host name. Kept incrementally per p
 
 from collections.abc import Iterator
 from enum import IntEnum
+from typing import TypeVar
 
 from hostmesh_controlplane.logic.render.views import VirtualHostFacts
 
@@ -29,19 +30,23 @@ class PortDomains:
     def __init__(self) -> None:
         """Start without claims."""
         self._claims: dict[tuple[str, str], set[tuple[Rank, str]]] = {}
+        self._claimants: dict[str, set[str]] = {}
+        """Domain -> hosts that claim it anywhere."""
 
-    def add(self, facts: VirtualHostFacts) -> None:
-        """Enter a service's claims."""
+    def add(self, facts: VirtualHostFacts) -> frozenset[str]:
+        """Enter a service's claims, and give the hosts that share a domain with it."""
         for namespace, domain, rank in claims(facts):
             self._claims.setdefault((namespace, domain), set()).add((rank, facts.host))
+            self._claimants.setdefault(domain, set()).add(facts.host)
+        return self.rivals(facts)
 
-    def remove(self, facts: VirtualHostFacts) -> None:
-        """Take a service's claims out."""
+    def remove(self, facts: VirtualHostFacts) -> frozenset[str]:
+        """Take a service's claims out, and give the hosts that shared a domain with it."""
+        rivals = self.rivals(facts)
         for namespace, domain, rank in claims(facts):
-            claimants = self._claims[namespace, domain]
-            claimants.discard((rank, facts.host))
-            if not claimants:
-                del self._claims[namespace, domain]
+            _discard(self._claims, (namespace, domain), (rank, facts.host))
+            _discard(self._claimants, domain, facts.host)
+        return rivals
 
     def owned(self, facts: VirtualHostFacts, namespace: str) -> tuple[str, ...]:
         """Give the domains that the service has for clients of a namespace."""
@@ -52,11 +57,27 @@ class PortDomains:
         )
         return tuple(dict.fromkeys(found))
 
+    def rivals(self, facts: VirtualHostFacts) -> frozenset[str]:
+        """Give the other hosts that claim one of the service's domains, anywhere."""
+        shared = (self._claimants.get(domain, set()) for _, domain, _ in claims(facts))
+        return frozenset().union(*shared) - {facts.host}
+
     def _owner(self, domain: str, namespace: str) -> str:
         claimants = self._claims.get((EVERYWHERE, domain), set())
         if namespace:
             claimants = claimants | self._claims.get((namespace, domain), set())
         return min(claimants)[1]
+
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def _discard(index: dict[K, set[V]], key: K, value: V) -> None:
+    held = index.get(key, set())
+    held.discard(value)
+    if not held:
+        index.pop(key, None)
 
 
 def claims(facts: VirtualHostFacts) -> Iterator[tuple[str, str, Rank]]:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from hostmesh_controlplane.logic.render.domains import PortDomains
 from hostmesh_controlplane.logic.render.endpoints import same_network
 from hostmesh_controlplane.logic.render.views import (
     ClusterFacts,
@@ -17,6 +16,7 @@ from hostmesh_controlplane.logic.render.views import (
     TcpListenerFacts,
     VirtualHostFacts,
 )
+from hostmesh_controlplane.logic.render.virtual_hosts import PortVirtualHosts
 from hostmesh_core import names, type_urls
 from hostmesh_core.model import Service
 
@@ -67,9 +67,8 @@ class OutboundIndex:
         self.clusters: dict[str, ClusterFacts] = {}
         self.endpoints: dict[str, EndpointFacts] = {}
         self.tcp: dict[str, TcpListenerFacts] = {}
-        self.http: dict[int, dict[str, VirtualHostFacts]] = {}
-        """Per port with HTTP services: host -> facts."""
-        self.domains: dict[int, PortDomains] = {}
+        self.http: dict[int, PortVirtualHosts] = {}
+        """The ports with HTTP services."""
         self.direct: dict[str, dict[tuple[str, str], DirectFacts]] = {}
         """Per listener name: (network, host) -> facts; more than one only across networks."""
         self.http_listeners: dict[str, int] = {}
@@ -102,12 +101,8 @@ class OutboundIndex:
         self, host: str, old: ServiceFacts, new: ServiceFacts
     ) -> Iterator[Named]:
         for port in _differing(old.virtual_hosts, new.virtual_hosts):
-            if (gone := old.virtual_hosts.get(port)) is not None:
-                self.domains[port].remove(gone)
-                del self.http[port][host]
-            if (come := new.virtual_hosts.get(port)) is not None:
-                self.domains.setdefault(port, PortDomains()).add(come)
-                self.http.setdefault(port, {})[host] = come
+            hosts = self.http.setdefault(port, PortVirtualHosts())
+            hosts.replace(host, new.virtual_hosts.get(port))
             yield type_urls.ROUTE, names.outbound_route(port)
             yield from self._open_or_close(port)
 
@@ -118,7 +113,7 @@ class OutboundIndex:
             self.http_listeners[listener] = self.routes[route] = port
             yield type_urls.LISTENER, listener
         elif not self.http[port]:
-            del self.http[port], self.domains[port]
+            del self.http[port]
             del self.http_listeners[listener], self.routes[route]
             yield type_urls.LISTENER, listener
 

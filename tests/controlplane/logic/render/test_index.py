@@ -21,7 +21,7 @@ def test_a_ports_listener_stays_while_it_has_a_service() -> None:
         list(index.replace(each.host, each))
     assert (type_urls.LISTENER, "0.0.0.0_9080") not in list(index.replace(other.host, None))
     assert (type_urls.LISTENER, "0.0.0.0_9080") in list(index.replace(REVIEWS.host, None))
-    assert (index.http, index.domains, index.http_listeners, index.routes) == ({}, {}, {}, {})
+    assert (index.http, index.http_listeners, index.routes) == ({}, {}, {})
 
 
 def test_a_port_that_becomes_tcp_moves_to_its_own_listener() -> None:
