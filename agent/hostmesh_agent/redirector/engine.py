@@ -36,7 +36,7 @@ from hostmesh_agent.redirector.target import NameScope, Target
 from hostmesh_core.capture_plan import CapturePlan
 from hostmesh_core.errors import HostmeshError
 
-NAT_CHAINS = ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING")
+NAT_CHAINS = frozenset({"PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"})
 
 
 class NotInForce(HostmeshError):
@@ -195,8 +195,10 @@ class Engine:
             nat = installed.nat(family)
             if not backend.default or backend.legacy:
                 continue
-            for chain in NAT_CHAINS:
-                if chain not in before.nat.get(family, ()) and not nat.chains.get(chain):
-                    netlink.drop_chain(family.value, "nat", chain)
-            if family not in before.nat:
-                netlink.drop_table(family.value, "nat")
+            there = netlink.chains(family.value, "nat")
+            if there is None:
+                continue
+            ours = there - before.nat.get(family, frozenset())
+            empty = {chain for chain in ours & NAT_CHAINS if not nat.chains.get(chain)}
+            with_table = family not in before.nat and empty == there
+            netlink.drop(family.value, "nat", sorted(empty), with_table=with_table)

@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import struct
+from collections.abc import Iterable, Sequence
 
 _NETFILTER, _ROUTE = 12, 0
 _NFNLGRP_NFTABLES = 7
@@ -80,19 +81,19 @@ def chains(family: int, table: str) -> frozenset[str] | None:
     return frozenset(found) if seen else None
 
 
-def drop_chain(family: int, table: str, chain: str) -> bool:
-    """Delete a chain that holds no rule; False where the kernel refuses (NLM_F_NONREC).
+def drop(family: int, table: str, chains: Iterable[str], *, with_table: bool) -> bool:
+    """Delete chains that hold no rule, and their table, in one transaction.
 
-    iptables leaves empty built-in chains behind; `nft delete` would take along a rule that somebody
-    put there meanwhile.
+    iptables leaves its empty built-in chains behind, and `nft delete` would take along a rule that
+    somebody put there meanwhile; here the kernel refuses that (NLM_F_NONREC) and False is given.
     """
-    body = _attribute(_CHAIN_TABLE, table) + _attribute(_CHAIN_NAME, chain)
-    return _delete(_NFT_DELCHAIN, family, body)
-
-
-def drop_table(family: int, table: str) -> bool:
-    """Delete a table that holds no chain; False where the kernel refuses."""
-    return _delete(_NFT_DELTABLE, family, _attribute(_TABLE_NAME, table))
+    deletions = [
+        (_NFT_DELCHAIN, _attribute(_CHAIN_TABLE, table) + _attribute(_CHAIN_NAME, chain))
+        for chain in chains
+    ]
+    if with_table:
+        deletions.append((_NFT_DELTABLE, _attribute(_TABLE_NAME, table)))
+    return not deletions or _transaction(family, deletions)
 
 
 def _dump(kind: int, family: int) -> list[bytes]:
@@ -128,30 +129,34 @@ def _attributes(data: bytes) -> dict[int, str]:
     return found
 
 
-def _delete(kind: int, family: int, body: bytes) -> bool:
-    """Delete one thing in a transaction of its own; False where the kernel says no."""
-    flags = _REQUEST | _ACK | _NONREC
+def _transaction(family: int, deletions: Sequence[tuple[int, bytes]]) -> bool:
+    """Delete all or nothing; False where the kernel says no."""
     batch = struct.pack(">BBH", 0, 0, _NFNL_SUBSYS_NFTABLES)
-    text = b"".join(
-        (
-            _message(_BATCH_BEGIN, _REQUEST, 0, batch),
-            _message(kind, flags, 1, struct.pack(">BBH", _NUMBERS[family], 0, 0) + body),
-            _message(_BATCH_END, _REQUEST, 2, batch),
-        )
-    )
+    head = struct.pack(">BBH", _NUMBERS[family], 0, 0)
+    parts = [_message(_BATCH_BEGIN, _REQUEST, 0, batch)]
+    for sequence, (kind, body) in enumerate(deletions, 1):
+        parts.append(_message(kind, _REQUEST | _ACK | _NONREC, sequence, head + body))
+    parts.append(_message(_BATCH_END, _REQUEST, len(deletions) + 1, batch))
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETFILTER) as asking:
         asking.bind((0, 0))
-        asking.sendall(text)
-        return _acknowledged(asking)
+        asking.sendall(b"".join(parts))
+        return _acknowledged(asking, len(deletions))
 
 
-def _acknowledged(asking: socket.socket) -> bool:
-    """Read the first answer: error 0, or an errno."""
-    if not select.select([asking], [], [], 2.0)[0]:
-        return False
-    data = asking.recv(1 << 16)
-    kind, error = struct.unpack_from("=4xH10xi", data)
-    return bool(kind == _ERROR and error == 0)
+def _acknowledged(asking: socket.socket, expected: int) -> bool:
+    """Read the answers: error 0 for each message, or an errno."""
+    seen = 0
+    while seen < expected:
+        if not select.select([asking], [], [], 2.0)[0]:
+            return False
+        data = asking.recv(1 << 16)
+        while len(data) >= _HEADER + 4:
+            length, kind, error = struct.unpack_from("=IH10xi", data)
+            if kind == _ERROR and error != 0:
+                return False
+            seen += kind == _ERROR
+            data = data[(length + 3) & ~3 :]
+    return True
 
 
 def _message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:

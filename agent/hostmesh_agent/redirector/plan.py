@@ -14,6 +14,9 @@ from hostmesh_agent.redirector.families import Family
 from hostmesh_agent.redirector.target import Target
 from hostmesh_core.capture_plan import CapturePlan
 
+_OPENING = "-m tcp --tcp-flags FIN,SYN,RST,ACK SYN"
+"""Only a connection's first packet. Where nothing tracked connections before, the kernel takes the
+next packet of each established one for its first, and redirecting that resets it (measured)."""
 MULTIPORT = 15
 """Ports that one multiport match may list."""
 
@@ -147,13 +150,13 @@ def _family_rules(
         name = families.inbound_chain(plan.instance)
         chains.append((name, tuple(_inbound_rules(plan, ports))))
         # Containers' and routed traffic to somebody else's port 8080 is none of ours.
-        match = "! -i lo -p tcp -m addrtype --dst-type LOCAL"
+        match = f"! -i lo -p tcp {_OPENING} -m addrtype --dst-type LOCAL"
         jumps.append(("PREROUTING", f"{match} {_why('inbound')} -j {name}"))
     if target.outbound:
         name = families.outbound_chain(plan.instance)
         own = ports if target.inbound else []
         chains.append((name, tuple(_outbound_rules(plan, target, own, never, family))))
-        jumps.append(("OUTPUT", f"-p tcp {_why('outbound')} -j {name}"))
+        jumps.append(("OUTPUT", f"-p tcp {_OPENING} {_why('outbound')} -j {name}"))
     return Rules(tuple(chains), tuple(jumps))
 
 
