@@ -1,0 +1,157 @@
+from hostmesh_agent.logic.relay_envoy import (
+    EPOCH_METADATA,
+    PATIENCE_SECONDS,
+    EnvoyStream,
+    assignment_of,
+    clusters_of,
+)
+from hostmesh_core.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
+from hostmesh_core.xds.resource import Resource
+from hostmesh_core.xds.store import Generation, generation_of
+from hostmesh_testing import xds_bench
+from hostmesh_testing.xds import ask, assignment, cluster, opaque, told
+
+LISTENING = xds_bench.http_listener("in", 80, "80")
+BASE = [cluster("a"), assignment("a"), LISTENING, xds_bench.route("80", "a")]
+LED_TO_B = [
+    cluster("a"),
+    assignment("a"),
+    cluster("b"),
+    assignment("b"),
+    LISTENING,
+    xds_bench.route("80", "b"),
+]
+
+
+def following(*resources: Resource) -> EnvoyStream:
+    """A stream on which Envoy has asked for everything and taken it."""
+    stream = EnvoyStream(generation_of(resources or BASE), {})
+    for type_url, name in ((CLUSTER, "*"), (ENDPOINT, "a"), (LISTENER, "*"), (ROUTE, "80")):
+        for response in stream.on_request(ask(type_url, name), 0.0).responses:
+            stream.on_request(ask(type_url, nonce=response.nonce), 0.0)
+    return stream
+
+
+def serve(stream: EnvoyStream, *resources: Resource, now: float = 1.0) -> list[str]:
+    """Lead to a generation; Envoy takes all that it is told."""
+    outcome = stream.serve(generation_of(resources), now)
+    for response in outcome.responses:
+        stream.on_request(ask(response.type_url, nonce=response.nonce), now)
+    return told(outcome.responses)
+
+
+def test_the_epoch_is_in_the_node_of_the_first_request() -> None:
+    stream = EnvoyStream(Generation(), {})
+    assert stream.epoch is None
+    request = ask(CLUSTER)
+    request.node.metadata.fields[EPOCH_METADATA].number_value = 3
+    stream.on_request(request, 0.0)
+    stream.on_request(ask(LISTENER), 0.0)
+    assert stream.epoch == 3
+
+
+def test_a_route_to_a_new_cluster_is_held_back_with_the_removals() -> None:
+    stream = following()
+    without_a = [item for item in LED_TO_B if item.name != "a"]
+    assert serve(stream, *without_a) == ["CDS +b"]
+    assert stream.waits_for() == {"b"}
+    assert not stream.has_applied(ROUTE)
+    assert not stream.has_applied(CLUSTER), "a removal is still to come"
+    outcome = stream.warming(frozenset({"b"}), frozenset({"b"}), 2.0)
+    assert told(outcome.responses) == []
+    outcome = stream.warming(frozenset({"b"}), frozenset(), 2.1)
+    assert told(outcome.responses) == ["RDS +80", "CDS -a"]
+
+
+def test_a_cluster_is_not_asked_about_before_envoy_has_accepted_it() -> None:
+    stream = following()
+    outcome = stream.serve(generation_of(LED_TO_B), 1.0)
+    assert stream.is_waiting
+    assert stream.waits_for() == frozenset()
+    (clusters,) = outcome.responses
+    stream.on_request(ask(CLUSTER, nonce=clusters.nonce), 1.1)
+    assert stream.waits_for() == {"b"}
+
+
+def test_a_listener_that_leads_straight_to_a_new_cluster_waits_too() -> None:
+    stream = following()
+    direct = xds_bench.tcp_listener("tcp", 81, "b")
+    assert serve(stream, *BASE, cluster("b"), assignment("b"), direct) == ["CDS +b"]
+    outcome = stream.warming(stream.waits_for(), frozenset(), 1.0)
+    assert told(outcome.responses) == ["LDS +tcp"]
+
+
+def test_what_refers_to_known_or_unknown_clusters_goes_at_once() -> None:
+    stream = following()
+    other = xds_bench.route("80", "nobody-has-it")
+    assert serve(stream, *BASE[:3], other) == ["RDS +80"]
+
+
+def test_patience_counts_from_when_the_wait_began() -> None:
+    stream = following()
+    serve(stream, *LED_TO_B, now=10.0)
+    assert stream.tick(10.0 + PATIENCE_SECONDS - 0.01).given_up == ()
+    outcome = stream.tick(10.0 + PATIENCE_SECONDS)
+    assert outcome.given_up == ("b",)
+    assert told(outcome.responses) == ["RDS +80"]
+    assert not stream.is_waiting
+    assert stream.tick(99.0).given_up == ()
+
+
+def test_an_envoy_that_was_there_before_has_its_clusters_active() -> None:
+    stream = EnvoyStream(generation_of(BASE), {})
+    have = {"a": BASE[0].version}
+    stream.on_request(ask(CLUSTER, "*", have=have), 0.0)
+    stream.on_request(ask(LISTENER, "*", have={"in": LISTENING.version}), 0.0)
+    stream.on_request(ask(ROUTE, "80", have={"80": BASE[3].version}), 0.0)
+    changed = [*BASE[:3], xds_bench.route("80", "a", prefix="/x")]
+    assert serve(stream, *changed) == ["RDS +80"]
+
+
+def test_a_secret_is_waited_for_and_pushed_and_never_taken_away() -> None:
+    stream = following()
+    assert told(stream.on_request(ask(SECRET, "s"), 0.0).responses) == []
+    first, second = opaque(SECRET, "s", "1"), opaque(SECRET, "s", "2")
+    assert told(stream.set_secrets({"s": first}).responses) == ["SDS +s"]
+    assert told(stream.set_secrets({"s": first}).responses) == []
+    assert told(stream.set_secrets({"s": second}).responses) == ["SDS +s"]
+    assert told(stream.set_secrets({}).responses) == []
+
+
+def test_what_the_control_plane_does_not_have_is_told_and_what_is_unknown_is_not() -> None:
+    stream = EnvoyStream(generation_of(BASE, absent=[(ROUTE, "gone")]), {})
+    outcome = stream.on_request(ask(ROUTE, "gone", "unknown"), 0.0)
+    assert told(outcome.responses) == ["RDS -gone"]
+
+
+def test_applied_needs_the_parents_the_answer_and_nothing_held_back() -> None:
+    stream = EnvoyStream(generation_of(BASE), {})
+    assert not stream.has_applied(CLUSTER)
+    (response,) = stream.on_request(ask(CLUSTER, "*"), 0.0).responses
+    assert not stream.has_applied(CLUSTER)
+    assert not stream.has_applied(ENDPOINT)
+    stream.on_request(ask(CLUSTER, nonce=response.nonce), 0.0)
+    assert stream.has_applied(CLUSTER)
+    assert stream.has_applied(ENDPOINT), "no cluster of this Envoy wants any"
+    (response,) = stream.on_request(ask(ENDPOINT, "a"), 0.0).responses
+    assert not stream.has_applied(ENDPOINT)
+    stream.on_request(ask(ENDPOINT, nonce=response.nonce), 0.0)
+    assert stream.has_applied(ENDPOINT)
+    assert not stream.has_applied(ROUTE), "its listener has not been asked for"
+
+
+def test_a_refusal_counts_as_taken_but_not_as_good() -> None:
+    stream = following()
+    outcome = stream.serve(generation_of([*BASE, cluster("bad", eds=False)]), 1.0)
+    (response,) = outcome.responses
+    refused = stream.on_request(ask(CLUSTER, nonce=response.nonce, error="no"), 1.0)
+    assert refused.nacked is not None
+    assert refused.nacked.names == ("bad",)
+    assert stream.has_applied(CLUSTER)
+    assert not stream.has_applied_all([CLUSTER])
+
+
+def test_what_it_reads_from_resources() -> None:
+    assert clusters_of(xds_bench.route("80", "a")) == {"a"}
+    assert assignment_of(cluster("a")) == "a"
+    assert assignment_of(cluster("static", eds=False)) == "static"
