@@ -8,6 +8,10 @@ AGENT_STATUS = 15020
 READINESS = 15021
 DNS = 15053
 ENVOY_PROMETHEUS = 15090
+ENVOYS_OWN = frozenset(
+    (OUTBOUND_CAPTURE, INBOUND_CAPTURE, *IDENTITY_POOL, AGENT_STATUS, READINESS, ENVOY_PROMETHEUS)
+)
+"""What a host's Envoy and agent bind: no service can be served or shared on these."""
 
 XDS = 15012
 ENROLMENT = 15013

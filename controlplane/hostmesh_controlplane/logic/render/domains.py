@@ -5,11 +5,14 @@ service of the port. So each domain has one owner: the service's full name count
 name, that before an alias; then the smaller host name. Kept incrementally per port.
 """
 
+import re
 from collections.abc import Iterator
 from enum import IntEnum
 from typing import TypeVar
 
 from hostmesh_controlplane.logic.render.views import VirtualHostFacts
+
+_TEXT = re.compile(r"[a-z0-9_.-]+|\[[0-9a-f:]+\]")
 
 EVERYWHERE = ""
 """The client namespace of a claim that holds for all clients."""
@@ -83,11 +86,12 @@ def _discard(index: dict[K, set[V]], key: K, value: V) -> None:
 def claims(facts: VirtualHostFacts) -> Iterator[tuple[str, str, Rank]]:
     """Give (client namespace, domain, rank) of each name, the strongest claim on it only.
 
+    What is no plain name is left out: a `*` from a catalog would take the whole port down.
     Ports need no domains of their own: the routes ignore the port in Host.
     """
     seen: set[tuple[str, str]] = set()
     for namespace, domain, rank in _all_claims(facts):
-        if domain and (namespace, domain) not in seen:
+        if _TEXT.fullmatch(domain) and (namespace, domain) not in seen:
             seen.add((namespace, domain))
             yield namespace, domain, rank
 

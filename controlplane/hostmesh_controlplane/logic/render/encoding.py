@@ -5,6 +5,7 @@ Deterministic encoding is what makes content hashes equal on every replica (DESI
 
 import ipaddress
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from envoy.config.core.v3 import address_pb2, base_pb2, config_source_pb2, extension_pb2
@@ -39,10 +40,12 @@ def seconds(value: float) -> duration_pb2.Duration:
     return duration_pb2.Duration(seconds=whole, nanos=micros * 1000)
 
 
+@cache
 def ads(*, wait_for_ever: bool = False) -> Any:
     """Say that something comes over the one ADS stream.
 
     `wait_for_ever` is for what the relay always answers; without it Envoy goes on after 15 s.
+    The message is shared: copy it, never change it.
     """
     source = config_source_pb2.ConfigSource(
         ads=config_source_pb2.AggregatedConfigSource(),

@@ -17,7 +17,7 @@ from hostmesh_controlplane.logic.render.views import (
     VirtualHostFacts,
 )
 from hostmesh_controlplane.logic.render.virtual_hosts import PortVirtualHosts
-from hostmesh_core import names, type_urls
+from hostmesh_core import names, ports, type_urls
 from hostmesh_core.model import Service
 
 K = TypeVar("K")
@@ -47,7 +47,9 @@ class ServiceFacts:
             name = names.outbound_cluster(service.host, port.number)
             found.clusters[name] = ClusterFacts.of(service, port.number, port.protocol)
             found.endpoints[name] = EndpointFacts.of(service, port.number)
-            if port.protocol.is_http:
+            # A shared listener on one of Envoy's own ports would cost every host that port: there
+            # an HTTP service is passed on by its address alone.
+            if port.protocol.is_http and port.number not in ports.ENVOYS_OWN:
                 found.virtual_hosts[port.number] = VirtualHostFacts.of(service, port.number)
             elif service.vip4 or service.vip6:
                 listener = names.outbound_tcp_listener(service.vip4 or service.vip6, port.number)

@@ -1,6 +1,7 @@
 """Network filters: what each chain does with a connection."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from envoy.config.core.v3 import config_source_pb2, substitution_format_string_pb2
@@ -51,8 +52,12 @@ def filter_state(values: Mapping[str, tuple[str, str]]) -> Any:
     return network_filter("envoy.filters.network.set_filter_state", config)
 
 
+@lru_cache(4096)
 def to_cluster(cluster: str, *, stat_prefix: str = "", attempts: int = _CONNECT_ATTEMPTS) -> Any:
-    """Pass the bytes on. No idle timeout: databases live on silent connections."""
+    """Pass the bytes on. No idle timeout: databases live on silent connections.
+
+    The message is shared: copy it, never change it.
+    """
     proxy = tcp_proxy_pb2.TcpProxy(
         stat_prefix=stat_prefix or cluster, cluster=cluster, idle_timeout=seconds(0)
     )

@@ -233,11 +233,16 @@ class InboundPortView:
 
     @classmethod
     def all_of(cls, inbound: Inbound) -> tuple["InboundPortView", ...]:
-        """Give the host's ports, one per workload port: the first service by name has it."""
+        """Give the host's ports, one per workload port: the first service by name has it.
+
+        Envoy's own ports are left out: a second chain for one of them would be refused, and the
+        whole listener with it.
+        """
         accepted = inbound.accepted_trust_domains or (inbound.trust_domain,)
         chosen: dict[int, InboundPort] = {}
         for port in sorted(inbound.ports, key=lambda each: (each.service, each.service_port)):
-            chosen.setdefault(port.workload_port, port)
+            if port.workload_port not in ports.ENVOYS_OWN:
+                chosen.setdefault(port.workload_port, port)
         return tuple(
             cls(chosen[number], inbound.trust_domain, accepted, inbound.ipv6)
             for number in sorted(chosen)

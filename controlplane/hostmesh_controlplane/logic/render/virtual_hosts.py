@@ -59,6 +59,8 @@ class PortVirtualHosts:
 
     def _render(self, facts: VirtualHostFacts, view: RouteView) -> bytes:
         owned = self._domains.owned(facts, view.namespace)
+        if not owned:
+            return b""  # Envoy refuses a virtual host without a domain, and the port with it
         return routes.virtual_host(VirtualHostView(owned, view.anonymous), facts)
 
     def _forget(self, host: str) -> None:

@@ -81,3 +81,12 @@ def test_a_service_without_addresses_has_names_only() -> None:
         "bare.default.mesh.internal",
         "bare.default.mesh.internal.",
     ]
+
+
+def test_what_is_no_name_takes_no_domain() -> None:
+    odd = facts("odd", aliases=("*", "*.example", "a b", "", "Upper.Example", "under_score"))
+    owned = port(odd).owned(odd, "default")
+    assert [each for each in owned if "odd" not in each and ":" not in each][1:] == [
+        "upper.example",
+        "under_score",
+    ]

@@ -1,5 +1,7 @@
 from dataclasses import replace
 
+import pytest
+
 from hostmesh_controlplane.logic.render.index import OutboundIndex, ServiceFacts
 from hostmesh_core import type_urls
 from hostmesh_core.model import Health, Port, Protocol
@@ -50,3 +52,11 @@ def test_only_registered_instances_have_listeners_of_their_own_healthy_or_not() 
 def test_a_service_without_ports_makes_nothing() -> None:
     assert ServiceFacts.of(replace(REVIEWS, ports=(), endpoints=())) == ServiceFacts()
     assert ServiceFacts.of(None) == ServiceFacts()
+
+
+@pytest.mark.parametrize("number", [15001, 15006, 15021, 15090, 15164])
+def test_no_catalog_entry_takes_a_port_that_every_envoy_binds(number: int) -> None:
+    index = OutboundIndex()
+    list(index.replace(REVIEWS.host, replace(REVIEWS, ports=(Port(number, Protocol.HTTP),))))
+    assert index.http_listeners == {}
+    assert index.tcp.keys() == {f"240.240.0.1_{number}"}
