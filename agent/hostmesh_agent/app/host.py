@@ -24,6 +24,7 @@ from hostmesh_core.errors import BadInput, HostmeshError, Unreachable
 from hostmesh_core.grant import Grant
 from hostmesh_core.host_session import Body, HostSession, subject
 from hostmesh_core.ids import Identity
+from hostmesh_core.rotation import Renewal
 
 log = logging.getLogger("hostmesh.host")
 
@@ -368,6 +369,11 @@ class HostService:
             answer.error = f"cannot answer {query.kind!r} within {query.deadline_ms} ms"
         except HostmeshError as error:
             answer.error = str(error)
+        except Exception as error:  # a question must not end the session
+            log.exception("cannot answer a question kind=%s", query.kind)
+            answer.error = (
+                f"cannot answer {query.kind!r}: {type(error).__name__}; see the agent's log"
+            )
         else:
             answer.truncated = len(found) > query.max_bytes
             answer.body = found[: query.max_bytes]
@@ -386,4 +392,8 @@ def _issue_result(issue: pb.Issue) -> IssueResult:
     if issue.refused:
         return IssueResult(refused=issue.refused)
     roots = {bundle.trust_domain: tuple(bundle.roots_der) for bundle in issue.bundles}
-    return IssueResult(tuple(issue.chain_der), TrustBundles.of(roots) if roots else None)
+    return IssueResult(
+        tuple(issue.chain_der),
+        TrustBundles.of(roots) if roots else None,
+        renewal=Renewal(issue.renew_from, issue.renew_to) if issue.renew_to else Renewal(),
+    )

@@ -120,21 +120,32 @@ class HostConnection:
         for _, link in list(self._streams.values()):
             link.close(reason, again=again)
 
-    def remember(self, addresses: tuple[str, ...], until: float) -> None:
+    def remember(self, addresses: tuple[str, ...], now: float) -> None:
         """Count addresses that were proven before this process began."""
-        self._leaving.update(dict.fromkeys(addresses, until))
+        self._leaving.update(dict.fromkeys(addresses, now + self._linger_seconds))
+
+    def back(self, now: float) -> None:
+        """Give every address that counted until now the time to be proven again."""
+        self._leaving = dict.fromkeys(self._leaving, now + self._linger_seconds)
+
+    def forget_addresses(self) -> None:
+        """Let no address count that no stream proves now: the host was away for too long."""
+        self._leaving.clear()
 
     def expire(self, now: float) -> bool:
-        """Drop addresses whose stream is long gone; tell whether there were any."""
-        gone = [address for address, until in self._leaving.items() if until <= now]
+        """Drop addresses whose stream is long gone; tell whether there were any.
+
+        A host without any stream keeps them: how long it counts is its lease's to say.
+        """
+        gone = [a for a, until in self._leaving.items() if self._streams and until <= now]
         for address in gone:
             del self._leaving[address]
         return bool(gone)
 
     @property
-    def lingering(self) -> bool:
-        """Whether an address still counts without a stream."""
-        return bool(self._leaving)
+    def expiring(self) -> bool:
+        """Whether an address counts without a stream while there are others."""
+        return bool(self._streams and self._leaving)
 
     @property
     def proven(self) -> frozenset[str]:

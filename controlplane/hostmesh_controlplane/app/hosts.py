@@ -8,7 +8,7 @@ import asyncio
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from typing import NoReturn, assert_never
 
 from hostmesh_controlplane.app.host_certificates import CertificateDesk
@@ -67,7 +67,7 @@ class Hosts:
         self._registrations.owner = entropy.hex(128)
         self._members = self._registrations.members
         self._queries = Queries(new_id=lambda: entropy.hex(64))
-        self._lingering: set[str] = set()
+        self._expiring: set[str] = set()
         self._away: dict[str, float] = {}
         self._held: tuple[str, ...] = ()
         self._tasks: asyncio.TaskGroup | None = None
@@ -80,13 +80,12 @@ class Hosts:
             member = self._member(host_id)
             self._registrations.restore(member, StoredRegistration.from_bytes(value))
             self._away[host_id] = self._clock.monotonic()
-            self._lingering.add(host_id)
 
     async def run(self) -> NoReturn:
         """Serve for ever; before this runs, streams are sent elsewhere."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            self._registrations.spawn = tasks.create_task
+            self._registrations.spawn = lambda work: tasks.create_task(_guarded(work))
             tasks.create_task(self._stored.run())
             while True:
                 self.sweep()
@@ -103,12 +102,11 @@ class Hosts:
         if swept.held != self._held:
             self._held = swept.held
             log.error("leases held, too many would end at once hosts=%s", ",".join(swept.held))
-        for host_id in sorted(self._lingering):
+        for host_id in sorted(self._expiring):
             member = self._members[host_id]
             if member.connection.expire(now):
                 self._registrations.reconsider(member)
-            if not member.connection.lingering:
-                self._lingering.discard(host_id)
+            self._note_expiring(member)
         self._forget(now)
 
     # The door of the stream.
@@ -155,11 +153,16 @@ class Hosts:
     def _open(
         self, member: Member, peer: Peer, hello: pb.Hello, link: Link, welcome: pb.Welcome
     ) -> Session:
+        if member.host_id in self._registrations.leases:
+            member.connection.back(self._clock.monotonic())
+        else:
+            member.connection.forget_addresses()
         known = member.connection.proven
         if member.connection.open(peer, hello, link, welcome):
             member.generation = 0
             member.drains.clear()
         self._away.pop(member.host_id, None)
+        self._note_expiring(member)
         log.info(
             "host connected host=%s address=%s agent=%s envoy=%s",
             *(member.host_id, peer.address, hello.agent_version, hello.envoy_version),
@@ -191,8 +194,7 @@ class Hosts:
         """Take that a stream has ended; the lease runs on."""
         now = self._clock.monotonic()
         was_main = member.connection.left(stream_id, now)
-        if member.connection.lingering:
-            self._lingering.add(member.host_id)
+        self._note_expiring(member)
         if was_main:
             self._away[member.host_id] = now
             log.info("host disconnected host=%s", member.host_id)
@@ -329,6 +331,12 @@ class Hosts:
             trust_domain=self._config.trust_domain,
         )
 
+    def _note_expiring(self, member: Member) -> None:
+        if member.connection.expiring:
+            self._expiring.add(member.host_id)
+        else:
+            self._expiring.discard(member.host_id)
+
     def _forget(self, now: float) -> None:
         for host_id, since in list(self._away.items()):
             if now - since < FORGET_SECONDS:
@@ -338,6 +346,13 @@ class Hosts:
                 self._away[host_id] = now
             else:
                 self._registrations.forget(self._members[host_id])
+
+
+async def _guarded(work: Coroutine[object, object, None]) -> None:
+    try:
+        await work
+    except Exception:  # what one host asks for must not take the others down
+        log.exception("cannot finish what a host has asked for")
 
 
 class _Stream:

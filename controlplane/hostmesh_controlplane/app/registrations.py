@@ -179,6 +179,7 @@ class Registrations:
     def lease_ended(self, member: Member) -> None:
         """Take a silent host out of the mesh; its word is kept for its return."""
         log.warning("lease ended host=%s instances=%d", member.host_id, len(member.instances))
+        member.connection.forget_addresses()
         self._take_out(member)
 
     def cast_out(self, member: Member) -> Settled:
@@ -206,7 +207,7 @@ class Registrations:
         now = self._clock.monotonic()
         member.registration = stored.registration
         member.epoch = stored.epoch + 1
-        member.connection.remember(stored.addresses, now + self._config.lease_seconds)
+        member.connection.remember(stored.addresses, now)
         self._lease(member)
         self.reconsider(member)
 

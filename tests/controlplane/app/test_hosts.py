@@ -27,7 +27,10 @@ NEXT_SESSION = b"t" * 16
 def web(**fields: object) -> pb.ServiceRegistration:
     message = pb.ServiceRegistration(service="web", workload_port=8080, health=pb.STATUS_HEALTHY)
     for name, value in fields.items():
-        setattr(message, name, value)
+        if isinstance(value, list):
+            getattr(message, name).extend(value)
+        else:
+            setattr(message, name, value)
     return message
 
 
@@ -623,6 +626,53 @@ def test_a_registration_of_a_host_that_was_revoked_meanwhile_is_not_restored() -
     play(after, lambda: World(store=first.store))
 
 
+def test_an_address_from_before_the_lease_ended_counts_no_more() -> None:
+    async def scene(world: World) -> None:
+        agent = world.agent().connect()
+        agent.register(web(addresses=["10.0.0.4"]))
+        agent.leave()
+        await world.clock.pass_(13)
+        moved = world.agent(address="10.0.0.5").connect()
+        moved.say(renew=pb.Renew())
+        assert world.keys() == []
+        assert "the control plane sees 10.0.0.5" in world.hosts.refused(HOST)[0]
+
+    play(scene)
+
+
+def test_an_address_that_moved_counts_for_one_more_lease() -> None:
+    async def scene(world: World) -> None:
+        agent = world.agent().connect()
+        agent.register(web(addresses=["10.0.0.4"]))
+        agent.leave()
+        agent.address = "10.0.0.5"
+        agent.connect(replica=agent.welcome.replica)
+        assert world.keys() == ["10.0.0.4:8080"]
+        for _ in range(4):
+            await world.clock.pass_(4)
+            agent.say(renew=pb.Renew())
+        assert world.keys() == []
+
+    play(scene)
+
+
+def test_what_one_host_asks_for_cannot_take_the_others_down() -> None:
+    async def scene(world: World) -> None:
+        agent = world.agent().connect()
+        agent.register(web())
+        world.authorities.broken = RuntimeError("a bug in the signer")
+        agent.say(
+            certificate_request=pb.CertificateRequest(
+                request_id="1", csr_der=b"csr", namespace="a", service_account="b"
+            )
+        )
+        await world.clock.settle()
+        assert world.hosts.connected() == (HOST,)
+        assert isinstance(world.agent(OTHER, address="10.0.0.9").connect().welcome, pb.Welcome)
+
+    play(scene)
+
+
 def test_a_host_without_stream_and_lease_is_forgotten_after_a_while() -> None:
     async def scene(world: World) -> None:
         agent = world.agent().connect()
@@ -655,8 +705,10 @@ def test_too_many_silent_hosts_are_held_until_an_operator_says_so() -> None:
             world.hosts.end_held()
         ids = sorted(world.authorities.records)
         for number, host in enumerate(ids):
-            world.agent(host, address=f"10.0.1.{number}").connect().register(web())
-        await world.clock.pass_(14)
+            agent = world.agent(host, address=f"10.0.1.{number}").connect()
+            agent.register(web())
+            agent.leave()
+        await world.clock.pass_(40)
         assert world.hosts.held == tuple(ids)
         assert all(world.keys(host) for host in ids)
         assert world.hosts.end_held() == tuple(ids)

@@ -20,6 +20,7 @@ from hostmesh_core.bundle import TrustBundles
 from hostmesh_core.grant import Claim, Grant
 from hostmesh_core.ids import EndpointKey, Identity, SpiffeId
 from hostmesh_core.model import RegisteredInstance
+from hostmesh_core.rotation import Renewal
 from hostmesh_testing.certificates import Authority, authority
 from hostmesh_testing.memory_store import MemoryStore
 
@@ -42,6 +43,7 @@ class Terms:
 class SignedChain:
     chain_der: tuple[bytes, ...]
     bundles: TrustBundles = NO_BUNDLES
+    renewal: Renewal = Renewal()  # noqa: RUF009 (frozen)
 
 
 class FakeAuthorities:
@@ -50,6 +52,7 @@ class FakeAuthorities:
     def __init__(self, *host_ids: str) -> None:
         self.records = {host_id: Terms() for host_id in host_ids}
         self.asked: list[tuple[str, bytes, Identity | None]] = []
+        self.broken: Exception | None = None
 
     def host(self, host_id: str) -> Terms | None:
         return self.records.get(host_id)
@@ -58,6 +61,8 @@ class FakeAuthorities:
         self, host_id: str, csr_der: bytes, identity: Identity | None
     ) -> SignedChain | Refusal:
         await asyncio.sleep(0)
+        if self.broken is not None:
+            raise self.broken
         self.asked.append((host_id, csr_der, identity))
         if identity is not None and not self.records[host_id].grant.allows_identity(identity):
             return Refusal(Reason.IDENTITY, f"cannot issue a certificate of {identity}")
