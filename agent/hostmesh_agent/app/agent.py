@@ -96,6 +96,8 @@ class Agent:
                 on_crash_loop=self._crash_loop,
             ),
         )
+        # A relay with a stored generation says at once what it serves: capture must be there.
+        self.capture = CaptureService(layout, self._captured)
         self.relay = RelayService(
             RelayPaths(xds_dir=layout.xds_dir, xds_socket=layout.xds_socket),
             control_planes=planes,
@@ -108,7 +110,6 @@ class Agent:
             warming=self._warming,
         )
         self.relay.set_credentials(credentials)
-        self.capture = CaptureService(layout, self._captured)
         self.registrar = Registrar(config, self.host, self.identity)
         self._notifier = Notifier()
 
