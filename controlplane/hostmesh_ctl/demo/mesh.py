@@ -185,7 +185,7 @@ class Agent:
 
     def agent_pid(self) -> int:
         """Give the agent's own pid: not the parent, not the small processes."""
-        pids = processes.inside(self.host.holder.pid, ["hostmesh-agent", "run"])
+        pids = processes.inside(self.host.holder.pid, ["hostmesh_agent.main", "run"])
         return next((pid for pid in pids if "--all" not in processes.words_of(pid)), 0)
 
     def envoy_pids(self) -> list[int]:
