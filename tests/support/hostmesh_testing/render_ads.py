@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,7 +135,8 @@ class AdsServer:
 
 class _Stream:
     def __init__(self) -> None:
-        self.state = DeltaStream()
+        # A secret that is not there yet is on its way: silence, as the relay keeps it.
+        self.state = DeltaStream(is_absent=lambda type_url, _: type_url != type_urls.SECRET)
         self.out: queue.Queue[DeltaDiscoveryResponse | None] = queue.Queue()
 
     def put(self, responses: Iterable[DeltaDiscoveryResponse]) -> None:
@@ -175,13 +176,3 @@ def bootstrap(socket: Path, admin: Path, *, node: str) -> dict[str, object]:
         "dynamic_resources": {"ads_config": ads, "cds_config": source, "lds_config": source},
         "static_resources": {"clusters": [xds]},
     }
-
-
-def each_name(served: Resources) -> Iterator[tuple[str, str]]:
-    """Give every (type, name) that is served by wildcard."""
-    for type_url in type_urls.ORDER:
-        for name in served.names(type_url):
-            yield type_url, name
-
-
-Watch = Callable[[], bool]
