@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from hostmesh_ctl.demo import processes
+from hostmesh_ctl.demo.account import Killed
 from hostmesh_ctl.demo.hosts import Lab
 from hostmesh_ctl.demo.mesh import Agent, wait_for
 from hostmesh_ctl.demo.traffic import App
@@ -48,6 +49,29 @@ def meshed() -> Iterator[Meshed]:
 def _next_agent(agent: Agent, killed: int) -> None:
     wait_for("the next agent", lambda: agent.agent_pid() not in {0, killed})
     wait_for("its answer", agent.status)
+
+
+def test_an_app_killed_behind_its_living_envoy_fails_only_what_was_inside_it(
+    meshed: Meshed,
+) -> None:
+    load = meshed.load()
+    app, kills = meshed.apps[0], []
+    for _ in range(8):
+        kills.append(Killed(server=app.name, at=time.monotonic()))
+        app.process.signal(signal.SIGKILL)
+        time.sleep(0.5)
+        app.start()
+        wait_for("its answers", lambda: _answers(load, app))
+    made = load.account(kills)
+    assert told(made.failed) == []
+    assert made.longest_wait < 2.0
+    # A GET inside the killed app is repeated on the other one; a POST is not.
+    assert all(record.method == "POST" for record in made.in_flight)
+
+
+def _answers(load: Loaded, app: App) -> bool:
+    recent = load.records(since=time.monotonic() - 1.0)
+    return any(record.server == app.name for record in recent)
 
 
 @pytest.mark.parametrize("whose", ["client", "web1"])

@@ -8,13 +8,16 @@ from typing import Any
 
 from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.config.core.v3 import base_pb2
+from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as hcm_pb2,
 )
+from envoy.type.matcher.v3 import regex_pb2, string_pb2
 
 from hostmesh_controlplane.logic.render import http_filters
 from hostmesh_controlplane.logic.render.encoding import ads, seconds
 from hostmesh_controlplane.logic.render.network_filters import network_filter
+from hostmesh_controlplane.logic.render.routes import HARMLESS_METHODS
 from hostmesh_core import names
 
 Hcm = hcm_pb2.HttpConnectionManager
@@ -47,7 +50,7 @@ def inbound(port: int, *, host: str) -> Any:
     details.subject.value = True
     details.dns = True
     details.uri = True
-    manager.local_reply_config.mappers.append(_undelivered())
+    manager.local_reply_config.mappers.extend(_repeatable())
     # What is decided about a path must be decided about the path that the app gets.
     manager.normalize_path.value = True
     return network_filter("envoy.filters.network.http_connection_manager", manager)
@@ -69,13 +72,37 @@ def _manager(*, stat_prefix: str, route: str, direction: str) -> Any:
     return manager
 
 
-def _undelivered() -> Any:
-    """Mark the answers that say: the app never saw this request, so it may be repeated."""
-    flags = accesslog_pb2.ResponseFlagFilter(flags=["UF", "UH"])
+def _repeatable() -> list[Any]:
+    """Mark the answers after which the caller's Envoy may repeat the request elsewhere.
+
+    UF, UH: the app never saw it. UC: the app went away before it answered; nobody knows how far it
+    came, so only methods that change nothing are repeated, as after a reset on the wire.
+    """
+    unseen = accesslog_pb2.ResponseFlagFilter(flags=["UF", "UH"])
+    ended = accesslog_pb2.ResponseFlagFilter(flags=["UC"])
+    harmless = route_components_pb2.HeaderMatcher(
+        name=":method",
+        string_match=string_pb2.StringMatcher(
+            safe_regex=regex_pb2.RegexMatcher(regex=HARMLESS_METHODS)
+        ),
+    )
+    both = accesslog_pb2.AndFilter(
+        filters=[
+            accesslog_pb2.AccessLogFilter(response_flag_filter=ended),
+            accesslog_pb2.AccessLogFilter(
+                header_filter=accesslog_pb2.HeaderFilter(header=harmless)
+            ),
+        ]
+    )
+    return [
+        _marked(accesslog_pb2.AccessLogFilter(response_flag_filter=unseen)),
+        _marked(accesslog_pb2.AccessLogFilter(and_filter=both)),
+    ]
+
+
+def _marked(which: Any) -> Any:
     mark = base_pb2.HeaderValueOption(
         header=base_pb2.HeaderValue(key=names.UNDELIVERED_HEADER, value="1"),
         append_action=base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
     )
-    return hcm_pb2.ResponseMapper(
-        filter=accesslog_pb2.AccessLogFilter(response_flag_filter=flags), headers_to_add=[mark]
-    )
+    return hcm_pb2.ResponseMapper(filter=which, headers_to_add=[mark])

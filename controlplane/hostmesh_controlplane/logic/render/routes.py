@@ -27,7 +27,8 @@ _RETRY_ON = (
     "retriable-headers,reset-before-request"
 )
 """Istio's, and two that only say that the app never saw the request."""
-_HARMLESS_METHODS = "GET|HEAD|OPTIONS"
+HARMLESS_METHODS = "GET|HEAD|OPTIONS"
+"""What may be repeated though an app may have seen it."""
 _RETRIES = 4
 
 
@@ -51,7 +52,7 @@ def virtual_host(view: VirtualHostView, facts: VirtualHostFacts) -> bytes:
     )
     if view.anonymous and facts.meshed:
         rendered.routes.append(_refuse_unidentified())
-    rendered.routes.append(_to(cluster, methods=_HARMLESS_METHODS))
+    rendered.routes.append(_to(cluster, methods=HARMLESS_METHODS))
     rendered.routes.append(_to(cluster))
     return encode(route_pb2.RouteConfiguration(virtual_hosts=[rendered]))
 

@@ -31,10 +31,15 @@ def test_an_app_cannot_hand_a_certificate_header_to_its_own_sidecar() -> None:
     assert kind.Name(INBOUND.forward_client_cert_details) == "APPEND_FORWARD"
 
 
-def test_only_what_the_app_never_saw_is_marked() -> None:
-    (mapper,) = INBOUND.local_reply_config.mappers
-    assert list(mapper.filter.response_flag_filter.flags) == ["UF", "UH"]
-    assert mapper.headers_to_add[0].header.key == "x-hostmesh-undelivered"
+def test_what_the_app_never_saw_or_what_is_harmless_is_marked_as_repeatable() -> None:
+    unseen, ended = INBOUND.local_reply_config.mappers
+    assert list(unseen.filter.response_flag_filter.flags) == ["UF", "UH"]
+    flag, method = ended.filter.and_filter.filters
+    assert list(flag.response_flag_filter.flags) == ["UC"]
+    assert method.header_filter.header.name == ":method"
+    assert method.header_filter.header.string_match.safe_regex.regex == "GET|HEAD|OPTIONS"
+    for mapper in (unseen, ended):
+        assert mapper.headers_to_add[0].header.key == "x-hostmesh-undelivered"
     assert not OUTBOUND.local_reply_config.mappers
 
 
