@@ -145,6 +145,7 @@ class Registrar:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.health.run())
             tasks.create_task(self._follow_addresses())
+            tasks.create_task(self._settle())
             while True:
                 await self._prove_all()
                 self._wake.clear()
@@ -153,6 +154,11 @@ class Registrar:
                         await self._wake.wait()
                 except TimeoutError:
                     continue
+
+    async def _settle(self) -> None:
+        await asyncio.sleep(registration.SETTLE_SECONDS)
+        self._state, messages = registration.settled(self._state)
+        self._send(messages)
 
     async def _follow_addresses(self) -> NoReturn:
         while True:

@@ -12,6 +12,9 @@ from hostmesh_agent.logic.health import AppHealth
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.ids import Identity
 
+SETTLE_SECONDS = 5.0
+"""An agent that restarts finds a living Envoy and its rules in about one."""
+
 ServiceKey = tuple[str, str, int]
 """Name, namespace and port as agent.yaml has them."""
 Message = pb.Register | pb.HealthReport
@@ -42,6 +45,9 @@ class State:
     """Services that drain: declared, so that their chains stay, and not registered again."""
     uncaptured: str | None = None
     """Why Envoy or the rules are not there; None = they are."""
+    settled: bool = False
+    """Whether this agent has seen how Envoy and rules are. Before, what an earlier agent left is
+    trusted: both outlive an agent, and its restart must take nobody out."""
     health: Mapping[ServiceKey, AppHealth] = field(default_factory=dict)
 
 
@@ -110,11 +116,21 @@ def captured(state: State, missing: str | None) -> Step:
     An endpoint whose host has lost them must be out at once, also one that an earlier agent process
     registered; that one returns only by its proof.
     """
-    if missing == state.uncaptured:
+    if missing == state.uncaptured and (missing is not None or state.settled):
         return state, ()
-    after = replace(state, uncaptured=missing)
-    told = after.services if missing is not None else _proven_of(after)
+    told = _proven_of(state) if missing is None else state.services
+    after = replace(state, uncaptured=missing, settled=state.settled or missing is None)
+    if not after.settled:
+        return after, ()
     return after, tuple(report(after, service) for service in told)
+
+
+def settled(state: State) -> Step:
+    """End the time that a new agent has to find what an earlier one left (SETTLE_SECONDS)."""
+    after = replace(state, settled=True)
+    if state.settled or state.uncaptured is None:
+        return after, ()
+    return after, tuple(report(after, service) for service in after.services)
 
 
 def _proven_of(state: State) -> tuple[ServiceConfig, ...]:
@@ -179,7 +195,7 @@ def _declaration(state: State, service: ServiceConfig) -> pb.ServiceRegistration
 
 def _status(state: State, service: ServiceConfig) -> tuple[pb.Status, str]:
     health = state.health.get(key_of(service), AppHealth())
-    if state.uncaptured is not None:
+    if state.uncaptured is not None and state.settled:
         return pb.STATUS_NOT_CAPTURED, state.uncaptured
     if health.healthy is None or key_of(service) not in state.proven:
         # Nothing is known: what lived before this agent process stays as it is.

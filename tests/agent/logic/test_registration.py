@@ -27,7 +27,8 @@ def started(*services: ServiceConfig, place: Place | None = None) -> State:
 
 
 def both_proven() -> State:
-    state, _ = registration.proven(started(WEB, API), WEB, WELL)
+    state, _ = registration.captured(started(WEB, API), None)
+    state, _ = registration.proven(state, WEB, WELL)
     state, _ = registration.proven(state, API, WELL)
     return state
 
@@ -145,8 +146,27 @@ def test_without_envoy_or_rules_every_service_is_out_at_once() -> None:
     assert said(back) == [("web", pb.STATUS_UNHEALTHY, "503"), ("api", pb.STATUS_HEALTHY, "")]
 
 
-def test_what_an_earlier_agent_registered_is_taken_out_and_returns_only_by_its_proof() -> None:
-    state, messages = registration.captured(started(WEB), "no rules")
+def test_a_restarted_agent_takes_nobody_out_while_it_finds_what_the_earlier_one_left() -> None:
+    state = started(WEB)
+    for missing in ("Envoy does not serve yet", "the rules are not in yet"):
+        state, messages = registration.captured(state, missing)
+        assert messages == ()
+        assert registration.register(state).services[0].health == pb.STATUS_UNSPECIFIED
+    state, messages = registration.captured(state, None)
+    assert messages == ()
+    assert registration.settled(state)[1] == ()
+
+
+def test_what_an_earlier_agent_left_without_envoy_is_taken_out_when_the_time_is_up() -> None:
+    state, _ = registration.captured(started(WEB), "Envoy is gone")
+    state, messages = registration.settled(state)
+    assert said(messages) == [("web", pb.STATUS_NOT_CAPTURED, "Envoy is gone")]
+    assert registration.register(state).services[0].health == pb.STATUS_NOT_CAPTURED
+
+
+def test_what_an_earlier_agent_registered_returns_only_by_its_proof() -> None:
+    state, _ = registration.settled(started(WEB))
+    state, messages = registration.captured(state, "no rules")
     assert said(messages) == [("web", pb.STATUS_NOT_CAPTURED, "no rules")]
     state, back = registration.captured(state, None)
     assert back == ()
