@@ -16,15 +16,17 @@ from envoy.service.discovery.v3.discovery_pb2 import (
     DeltaDiscoveryResponse,
 )
 
+from hostmesh_agent.app.relay_disk import GenerationKeeper
 from hostmesh_agent.app.relay_upstream import Follower
 from hostmesh_agent.edges import xds_downstream
 from hostmesh_agent.edges.clock import SystemClock
-from hostmesh_agent.edges.generations import CannotStore, GenerationFolder
+from hostmesh_agent.edges.generations import GenerationFolder
 from hostmesh_agent.edges.xds_downstream import Outbox
 from hostmesh_agent.edges.xds_upstream import Credentials
 from hostmesh_agent.logic import relay, relay_facts
 from hostmesh_agent.logic.relay_facts import MeshFacts
 from hostmesh_core import type_urls
+from hostmesh_core.errors import HostmeshError
 from hostmesh_core.xds.references import Unreadable
 from hostmesh_core.xds.resource import Resource
 from hostmesh_core.xds.store import Generation
@@ -55,7 +57,7 @@ class RelayCallbacks:
     on_rejected: Callable[[str, str, str, str, str], None] = _ignore
     """Type URL, resource name, version, Envoy's words, ADS stream id."""
     on_generation: Callable[[MeshFacts], None] = _ignore
-    """Another generation is served from now on."""
+    """Another generation is served from now on; for the stored one, as soon as `run` runs."""
     on_problem: Callable[[str], None] = _ignore
     """A sentence for the log and for `status`."""
 
@@ -94,14 +96,20 @@ class RelayService:
         self._facts = MeshFacts()
         self._there = asyncio.Event()
         self._waits = asyncio.Event()
-        self._to_store: asyncio.Queue[relay.Store | relay.Good] = asyncio.Queue()
+        self._keeper = GenerationKeeper(
+            self._folder, on_stored=self._stored, on_problem=self._callbacks.on_problem
+        )
         self._outboxes: dict[int, Outbox] = {}
         self._streams = 0
         self._credentials: Credentials | None = None
         self._renewed = asyncio.Event()
         self._followers: dict[Follower, asyncio.Task[NoReturn]] = {}
         self._current: Follower | None = None
+        self._problems: list[str] = []
         self._state = self._restore(node or Node())
+        if (stored := self._state.served) is not None:
+            self._facts = relay_facts.read(stored)
+            self._there.set()
 
     # What the rest of the agent asks and says
 
@@ -145,6 +153,11 @@ class RelayService:
         return stream.stream_id if stream else ""
 
     @property
+    def credentials_in_use(self) -> Credentials | None:
+        """What the open stream was opened with; None = there is no stream."""
+        return self._current.credentials if self._current and self._current.stream else None
+
+    @property
     def envoy_streams(self) -> int:
         """How many Envoys are connected: two during a hot restart."""
         return len(self._outboxes)
@@ -173,7 +186,7 @@ class RelayService:
     def mark_good(self) -> None:
         """Note that Envoy does well with what it is served; falling back will lead here."""
         if (served := self._state.served) is not None:
-            self._to_store.put_nowait(relay.Good(served.sequence))
+            self._keeper.mark_good(served.sequence)
 
     def fall_back(self) -> bool:
         """Serve the last good generation instead: Envoy crashes with this one.
@@ -188,12 +201,16 @@ class RelayService:
 
     async def run(self) -> None:
         """Serve until cancelled. Raises CannotServeEnvoy where the socket cannot be made."""
+        for problem in self._problems:
+            self._callbacks.on_problem(problem)
+        if self._state.served is not None:
+            self._serve(self._state.served)
         async with (
             xds_downstream.serve(self._paths.xds_socket, self._accept),
             asyncio.TaskGroup() as tasks,
         ):
             tasks.create_task(self._follow_control_planes(tasks))
-            tasks.create_task(self._store())
+            tasks.create_task(self._keeper.run())
             tasks.create_task(self._watch_warming())
             tasks.create_task(self._confirm())
 
@@ -246,31 +263,15 @@ class RelayService:
     # The disk
 
     def _restore(self, node: Node) -> relay.Relay:
-        generation, problems = self._folder.load()
+        generation, self._problems = self._folder.load()
         try:
-            state = relay.Relay(node, generation)
+            return relay.Relay(node, generation)
         except Unreadable as error:
-            problems.append(f"{error}; waiting for the control plane instead")
-            state, generation = relay.Relay(node), None
-        for problem in problems:
-            self._callbacks.on_problem(problem)
-        if generation is not None:
-            self._serve(generation)
-        return state
+            self._problems.append(f"{error}; waiting for the control plane instead")
+            return relay.Relay(node)
 
-    async def _store(self) -> NoReturn:
-        while True:
-            command = await self._to_store.get()
-            try:
-                if isinstance(command, relay.Store):
-                    await asyncio.to_thread(self._folder.save, command.generation)
-                else:
-                    await asyncio.to_thread(self._folder.mark_good, command.sequence)
-            except CannotStore as error:
-                self._callbacks.on_problem(str(error))
-            if isinstance(command, relay.Store):
-                now = self._clock.monotonic()
-                self._perform(self._state.stored(command.generation.sequence, now))
+    def _stored(self, sequence: int) -> None:
+        self._perform(self._state.stored(sequence, self._clock.monotonic()))
 
     # Envoy's side
 
@@ -287,6 +288,7 @@ class RelayService:
 
     def envoy_gone(self, stream: int) -> None:
         """Forget an Envoy's stream."""
+        self._keeper.envoy_gone()
         self._outboxes.pop(stream, None)
         self._perform(self._state.envoy_gone(stream))
 
@@ -322,16 +324,18 @@ class RelayService:
             case relay.SendEnvoy(stream, responses):
                 if (outbox := self._outboxes.get(stream)) is not None:
                     outbox.send(responses)
-            case relay.Store() | relay.Good():
-                self._to_store.put_nowait(command)
+            case relay.Store(generation):
+                self._keeper.store(generation)
             case relay.Served(generation):
                 self._serve(generation)
-            case relay.Applied() | relay.Rejected() | relay.GaveUp():
+            case relay.Good() | relay.Applied() | relay.Rejected() | relay.GaveUp():
                 self._tell(command)
 
-    def _tell(self, command: relay.Applied | relay.Rejected | relay.GaveUp) -> None:
+    def _tell(self, command: relay.Good | relay.Applied | relay.Rejected | relay.GaveUp) -> None:
         tell = self._callbacks
         match command:
+            case relay.Good(sequence):
+                self._keeper.runs_on(sequence)
             case relay.Applied(type_url, version, stream_id):
                 tell.on_applied(type_url, version, stream_id)
             case relay.Rejected(type_url, name, version, detail, stream_id):
@@ -345,7 +349,11 @@ class RelayService:
     def _serve(self, generation: Generation) -> None:
         self._there.set()
         self._facts = relay_facts.read(generation)
-        self._callbacks.on_generation(self._facts)
+        try:
+            self._callbacks.on_generation(self._facts)
+        except HostmeshError as error:
+            # What others make of it must not stop Envoy from being served.
+            self._callbacks.on_problem(str(error))
 
 
 @dataclass(frozen=True, slots=True)

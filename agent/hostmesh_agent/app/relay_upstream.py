@@ -42,7 +42,7 @@ class Follower:
     ) -> None:
         """Take what it needs; `jitter` gives numbers in 0..1."""
         self.stream: UpstreamStream | None = None
-        self._credentials = credentials
+        self.credentials = credentials
         self._clock = clock
         self._jitter = jitter
         self._listener = listener
@@ -68,7 +68,7 @@ class Follower:
         reason = ""
         try:
             async with (
-                xds_upstream.connect(self._failover.address, self._credentials) as stream,
+                xds_upstream.connect(self._failover.address, self.credentials) as stream,
                 asyncio.TaskGroup() as tasks,
             ):
                 self._outgoing = asyncio.Queue()

@@ -6,6 +6,7 @@ kill at any point leaves files that are whole and links that lead to one, or to 
 """
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -28,11 +29,12 @@ class CannotStore(HostmeshError):
 
 
 class GenerationFolder:
-    """The folder of one agent instance. Blocking: call it from a thread."""
+    """The folder of one agent instance. Blocking: write from a thread. Thread-safe."""
 
     def __init__(self, folder: str) -> None:
         """Name the folder; it exists and nobody else writes to it."""
         self._folder = Path(folder)
+        self._lock = threading.Lock()
 
     def load(self) -> tuple[Generation | None, list[str]]:
         """Give the last stored generation that is whole, and a sentence for each that is not."""
@@ -49,13 +51,13 @@ class GenerationFolder:
         path = self._path(generation.sequence)
         aside = path.with_suffix(".new")
         try:
-            with aside.open("wb") as file:
+            with self._lock, aside.open("wb") as file:
                 file.write(store.encode(generation))
                 file.flush()
                 os.fsync(file.fileno())
-            aside.replace(path)
-            self._point(_STORED, path)
-            self._prune()
+                aside.replace(path)
+                self._point(_STORED, path)
+                self._prune()
         except OSError as error:
             raise CannotStore(
                 f"cannot store generation {generation.sequence} in {self._folder}: {error}; "
@@ -66,11 +68,13 @@ class GenerationFolder:
         """Note that Envoy runs on this generation. Raises CannotStore."""
         path = self._path(sequence)
         try:
-            if self._target(_GOOD) == path or not path.exists():
-                return
-            if (before := self._target(_GOOD)) is not None:
-                self._point(_GOOD_BEFORE, before)
-            self._point(_GOOD, path)
+            with self._lock:
+                before = self._target(_GOOD)
+                if before == path or not path.exists():
+                    return
+                if before is not None:
+                    self._point(_GOOD_BEFORE, before)
+                self._point(_GOOD, path)
         except OSError as error:
             raise CannotStore(f"cannot mark generation {sequence} as good: {error}") from error
 
@@ -85,8 +89,9 @@ class GenerationFolder:
                 continue
             try:
                 generation = store.decode(path.read_bytes())
-                self._point(_STORED, path)
-                self._point(_GOOD, path)
+                with self._lock:
+                    self._point(_STORED, path)
+                    self._point(_GOOD, path)
             except Damaged:
                 continue
             except OSError as error:

@@ -5,7 +5,7 @@ are active in this Envoy; until then it sees the older one, and nothing goes awa
 active: Envoy accepts a cluster while it waits for its secret, and a route to it answers 503.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -14,6 +14,7 @@ from envoy.service.discovery.v3.discovery_pb2 import (
     DeltaDiscoveryResponse,
 )
 
+from hostmesh_core.names import EPOCH_METADATA
 from hostmesh_core.type_urls import (
     CLUSTER,
     ENDPOINT,
@@ -29,9 +30,6 @@ from hostmesh_core.xds.reports import Nacked
 from hostmesh_core.xds.resource import Resource
 from hostmesh_core.xds.store import Generation
 from hostmesh_core.xds.subscription import Subscription
-
-EPOCH_METADATA = "hostmesh_epoch"
-"""Field of the node metadata in Envoy's bootstrap: its restart epoch, a number."""
 
 PATIENCE_SECONDS = 5.0
 """How long a route waits for its clusters; then it is shown all the same, and that is reported."""
@@ -85,9 +83,6 @@ class _Visible:
         return type_url != SECRET and (type_url, name) in self.target.absent
 
 
-ClustersOf = Callable[[Resource], frozenset[str]]
-
-
 @lru_cache(maxsize=512)
 def clusters_of(resource: Resource) -> frozenset[str]:
     """Give the clusters that a route or listener refers to."""
@@ -102,16 +97,9 @@ def assignment_of(cluster: Resource) -> str:
 class EnvoyStream:
     """One Envoy's stream. `now` is in seconds on any clock that only goes forward."""
 
-    def __init__(
-        self,
-        target: Generation,
-        secrets: Mapping[str, Resource],
-        *,
-        clusters: ClustersOf = clusters_of,
-    ) -> None:
+    def __init__(self, target: Generation, secrets: Mapping[str, Resource]) -> None:
         """Begin with a generation to serve and the host's secrets by name."""
         self.epoch: int | None = None
-        self._clusters_of = clusters
         self._visible = _Visible(target, secrets)
         self._delta = DeltaStream(is_absent=self._visible.is_absent, assignment_of=assignment_of)
         self._active: set[str] = set()
@@ -262,6 +250,6 @@ class EnvoyStream:
         target = self._visible.target
         return {
             name
-            for name in self._clusters_of(comes)
+            for name in clusters_of(comes)
             if name not in self._active and target.get(CLUSTER, name) is not None
         }

@@ -16,6 +16,7 @@ from hostmesh_agent.logic.relay_facts import MeshFacts
 from hostmesh_core.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from hostmesh_testing import xds_bench
 from hostmesh_testing.certificates import authority
+from hostmesh_testing.tcp_middleman import Middleman
 from hostmesh_testing.xds_bench import ControlPlane, Envoy
 
 pytestmark = pytest.mark.process
@@ -424,5 +425,80 @@ def test_a_bad_resource_is_rejected_by_name_and_the_last_good_one_serves(tmp_pat
             await bench.answers("one")
             bench.port = other
             await bench.answers("one")
+
+    run(tmp_path, scenario)
+
+
+def test_a_crash_loop_leads_back_to_the_last_good_one_and_news_lead_on(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        async with (
+            xds_bench.backend("one") as one,
+            xds_bench.backend("two") as two,
+            xds_bench.backend("three") as three,
+            bench.plane.running() as plane,
+            bench.relaying() as relay,
+            bench.with_envoy(),
+        ):
+            bench.serve(one)
+            await bench.answers("one")
+            assert not relay.fall_back(), "nothing is known to be good yet"
+            relay.mark_good()
+            plane.put(xds_bench.endpoints("web", two))
+            await bench.answers("two")
+            assert relay.fall_back()
+            await bench.answers("one")
+            plane.put(xds_bench.endpoints("web", three))
+            await bench.answers("three")
+
+    run(tmp_path, scenario)
+
+
+def test_the_stored_facts_are_told_when_it_runs_and_known_before(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        async with bench.plane.running(), bench.relaying() as relay:
+            bench.serve(9)
+            await asyncio.wait_for(relay.wait_generation(), 10)
+        bench.facts.clear()
+        again = bench.relay()
+        assert again.has_generation
+        assert bench.facts == []
+        async with running(again):
+            await until(lambda: bench.facts == [again.facts()], "the facts")
+
+    run(tmp_path, scenario)
+
+
+def test_a_control_plane_that_falls_silent_is_left_within_three_and_a_half_seconds(
+    tmp_path: Path,
+) -> None:
+    async def scenario(bench: Bench) -> None:
+        async with bench.plane.running() as plane, Middleman(plane.port).running() as middleman:
+            silent = ControlPlane(port=middleman.port)
+            service = bench.relay(silent)
+            async with running(service):
+                service.set_credentials(plane.credentials())
+                addresses = {silent.address, plane.address}
+                while service.control_plane != silent.address:
+                    await until(lambda: service.control_plane in addresses, "a stream")
+                    if service.control_plane == plane.address:
+                        plane.open_sessions[-1].push.close("cannot go on: go to the other")
+                        await until(lambda: service.control_plane != plane.address, "its end")
+                middleman.freeze()
+                began = time.monotonic()
+                await until(lambda: service.control_plane == plane.address, "the other", 10)
+                assert time.monotonic() - began < 3.5
+
+    run(tmp_path, scenario)
+
+
+def test_a_proven_credential_is_the_one_of_the_open_stream(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        async with bench.plane.running() as plane, bench.relaying() as relay:
+            await until(lambda: relay.is_connected, "the stream")
+            first = relay.credentials_in_use
+            second = plane.credentials()
+            relay.set_credentials(second)
+            assert relay.credentials_in_use is first
+            await until(lambda: relay.credentials_in_use is second, "the new one")
 
     run(tmp_path, scenario)

@@ -1,10 +1,10 @@
 from hostmesh_agent.logic.relay_envoy import (
-    EPOCH_METADATA,
     PATIENCE_SECONDS,
     EnvoyStream,
     assignment_of,
     clusters_of,
 )
+from hostmesh_core import names
 from hostmesh_core.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
 from hostmesh_core.xds.resource import Resource
 from hostmesh_core.xds.store import Generation, generation_of
@@ -44,7 +44,7 @@ def test_the_epoch_is_in_the_node_of_the_first_request() -> None:
     stream = EnvoyStream(Generation(), {})
     assert stream.epoch is None
     request = ask(CLUSTER)
-    request.node.metadata.fields[EPOCH_METADATA].number_value = 3
+    request.node.metadata.fields[names.EPOCH_METADATA].number_value = 3
     stream.on_request(request, 0.0)
     stream.on_request(ask(LISTENER), 0.0)
     assert stream.epoch == 3

@@ -14,7 +14,7 @@ from envoy.service.discovery.v3.discovery_pb2 import (
 )
 
 from hostmesh_agent.logic import relay
-from hostmesh_agent.logic.relay_envoy import EPOCH_METADATA
+from hostmesh_core import names
 from hostmesh_core.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
 from hostmesh_core.xds import references
 from hostmesh_core.xds.client import DeltaClient
@@ -26,7 +26,7 @@ from hostmesh_testing.xds import World
 
 def node(epoch: int) -> Node:
     built = Node(id="host")
-    built.metadata.fields[EPOCH_METADATA].number_value = epoch
+    built.metadata.fields[names.EPOCH_METADATA].number_value = epoch
     return built
 
 
