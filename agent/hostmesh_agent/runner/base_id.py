@@ -2,7 +2,8 @@
 
 Envoy names its shared memory after it (/dev/shm/envoy_shared_memory_<ten times the number>) and
 takes away whatever has that name, so two of one number silently replace each other's. Each runner
-therefore holds a lock file beside it, and passes over numbers that a stranger's Envoy has.
+therefore holds a lock file beside it. Shared memory beside a lock that nobody holds is what a dead
+runner left, for its Envoys ended with it; shared memory without one is a stranger's, and passed.
 """
 
 import fcntl
@@ -32,17 +33,38 @@ def claim(state_file: str, *, folder: str = SHARED_MEMORY) -> BaseId:
     """
     kept = _kept(state_file)
     for number in ([kept] if kept is not None else []) + list(range(LIMIT)):
-        if number != kept and _in_use(folder, number):
+        known = number == kept or os.path.lexists(_lock_path(folder, number))
+        lock = _lock(_lock_path(folder, number))
+        if lock is None:
             continue
-        lock = _lock(f"{folder}/hostmesh_base_id_{number}")
-        if lock is not None:
+        if _is_free(_memory_path(folder, number), known=known):
             _keep(state_file, number)
             return BaseId(number, lock)
+        os.close(lock)
     raise Refused(f"cannot find a free base-id for Envoy below {LIMIT}: see {folder}")
 
 
-def _in_use(folder: str, number: int) -> bool:
-    return os.path.lexists(f"{folder}/envoy_shared_memory_{number * 10}")
+def release(base_id: BaseId, *, folder: str = SHARED_MEMORY) -> None:
+    """Take the shared memory away that Envoy leaves; the lock ends with this process."""
+    with suppress(OSError):
+        os.unlink(_memory_path(folder, base_id.number))  # noqa: PTH108
+
+
+def _lock_path(folder: str, number: int) -> str:
+    return f"{folder}/hostmesh_base_id_{number}"
+
+
+def _memory_path(folder: str, number: int) -> str:
+    return f"{folder}/envoy_shared_memory_{number * 10}"
+
+
+def _is_free(memory: str, *, known: bool) -> bool:
+    """Whether Envoy can have the number: no shared memory, or what a dead runner of ours left."""
+    try:
+        about = os.lstat(memory)
+    except OSError:
+        return True
+    return known and about.st_uid == os.geteuid()
 
 
 def _lock(path: str) -> int | None:
