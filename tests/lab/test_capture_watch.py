@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +19,7 @@ from hostmesh_core.redirect_files import (
     Report,
     Wanted,
 )
-from hostmesh_ctl.demo.hosts import Lab
+from hostmesh_ctl.demo.hosts import Host, Lab
 from hostmesh_testing.capture_host import PLAN, CaptureHost, settled, snapshot
 from hostmesh_testing.waiting import wait_until
 
@@ -275,7 +276,15 @@ def test_a_hung_envoy_counts_as_down(watched: Watched) -> None:
     watched.until(Outcome.WAITING, seconds=15.0)
     assert not watched.captured()
     watched.capture.host.run(["kill", "-CONT", str(watched.envoy.pid)])
+    _continue_parents(watched.capture.host)
     watched.until(Outcome.APPLIED)
+
+
+def _continue_parents(host: Host) -> None:
+    """Let nsenter go on too: it stops itself with the process that it has started."""
+    for running in host.processes:
+        stat = Path(f"/proc/{running.pid}/stat").read_text()
+        os.kill(int(stat.rpartition(")")[2].split()[1]), signal.SIGCONT)
 
 
 @pytest.mark.parametrize(
