@@ -45,14 +45,19 @@ class Heard:
 
 @asynccontextmanager
 async def agent(
-    plane: LoopbackControlPlane, heard: Heard, *, addresses: tuple[str, ...] = (), **more: Any
+    plane: LoopbackControlPlane,
+    heard: Heard,
+    *,
+    addresses: tuple[str, ...] = (),
+    entropy: SystemEntropy | None = None,
+    **more: Any,
 ) -> AsyncIterator[HostService]:
     service = HostService(
         addresses or (plane.address,),
         plane.credentials(),
         facts=AgentFacts(agent_version="0.1", hostname="web-1"),
         clock=SystemClock(),
-        entropy=SystemEntropy(),
+        entropy=entropy or SystemEntropy(),
         listeners=heard.listeners(**more),
     )
     async with asyncio.TaskGroup() as tasks:
@@ -231,6 +236,69 @@ def test_the_next_control_plane_is_used_when_one_does_not_answer() -> None:
             async with agent(plane, heard, addresses=addresses) as host:
                 await until(lambda: host.connected, seconds=3)
                 assert host.control_plane == plane.address
+
+    asyncio.run(play())
+
+
+class Forwarder:
+    """A wire to a port that can go dead without a word, as a cut or SIGSTOP does."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._alive = asyncio.Event()
+        self._alive.set()
+        self.port = 0
+
+    def die(self) -> None:
+        self._alive.clear()
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        async with asyncio.TaskGroup() as tasks:
+
+            async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                there, back = await asyncio.open_connection("127.0.0.1", self._target)
+                tasks.create_task(self._pass_on(reader, back))
+                tasks.create_task(self._pass_on(there, writer))
+
+            server = await asyncio.start_server(connected, "127.0.0.1", 0)
+            self.port = server.sockets[0].getsockname()[1]
+            yield
+            server.close()
+            self._alive.set()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                await self._alive.wait()
+                writer.write(data)
+        except ConnectionError:
+            pass
+        writer.close()
+
+
+def test_a_control_plane_that_goes_silent_is_left_within_seconds() -> None:
+    class First(SystemEntropy):
+        def jitter(self) -> float:
+            return 0.0
+
+    async def play() -> None:
+        plane, heard = LoopbackControlPlane(HOST), Heard()
+        config = HostsConfig(trust_domain=DOMAIN)
+        async with plane.running(config=config):
+            wire = Forwarder(plane.port)
+            async with wire.serving():
+                addresses = (f"127.0.0.1:{wire.port}", plane.address)
+                async with agent(plane, heard, addresses=addresses, entropy=First()) as host:
+                    host.register(pb.Register(services=[WEB]))
+                    await until(lambda: registered(plane))
+                    assert host.control_plane == addresses[0]
+                    wire.die()
+                    began = asyncio.get_running_loop().time()
+                    await until(lambda: host.control_plane == addresses[1])
+                    assert asyncio.get_running_loop().time() - began < 4.0
+                    assert registered(plane)
+        assert not [line for line in plane.mesh.told if line.startswith("lease")]
 
     asyncio.run(play())
 
