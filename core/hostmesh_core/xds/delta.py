@@ -112,15 +112,15 @@ class DeltaStream:
         self, changed: Mapping[str, Collection[str]], resources: Resources
     ) -> list[DeltaDiscoveryResponse]:
         """Give what the stream must be told now that these names may have changed."""
+        types = {type_url for type_url in changed if self._touches(type_url, changed[type_url])}
+        if not types:
+            return []  # most changes, for most streams
+        if type_urls.CLUSTER in types and type_urls.ENDPOINT in self._types:
+            types.add(type_urls.ENDPOINT)
         responses: list[DeltaDiscoveryResponse] = []
         gone: dict[str, list[str]] = {}
-        types = set(changed)
-        if type_urls.CLUSTER in changed:
-            types.add(type_urls.ENDPOINT)
         for type_url in order.additions(types):
-            state = self._types.get(type_url)
-            if state is None:
-                continue
+            state = self._types[type_url]
             names = set(state.subscription.among(changed.get(type_url, ())))
             forced = self._owed_now(state)
             added, gone[type_url] = self._pending(state, names | forced, forced, resources)
@@ -247,6 +247,12 @@ class DeltaStream:
         return candidates, forced
 
     # What the client is told
+
+    def _touches(self, type_url: str, names: Collection[str]) -> bool:
+        state = self._types.get(type_url)
+        if state is None:
+            return False
+        return state.subscription.wildcard or not state.subscription.names.isdisjoint(names)
 
     def _send(
         self, state: _Type, names: set[str], forced: set[str], resources: Resources
