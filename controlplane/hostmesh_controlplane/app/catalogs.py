@@ -104,6 +104,10 @@ class Catalogs:
             for name, running in self._sources.items():
                 tasks.create_task(running.reader.run(partial(self.take, name)))
 
+    async def flush(self) -> None:
+        """Store what is not stored yet; `run` does it all the time, and when it is cancelled."""
+        await self._writer.flush()
+
     def take(self, name: str, fact: CatalogFact) -> None:
         """Take in one fact of a source."""
         running = self._sources[name]

@@ -132,7 +132,7 @@ class ConsulReader:
         rules = HoldRules(source.hold_seconds, source.hold_share, source.hold_count)
         self._holds = Holds(source.name, rules)
         self._index: dict[str, int] = {}
-        """By service, the index of its last answer."""
+        """By service, the index of its last answer that was believed."""
         self._hosts: dict[str, str] = {}
         """By host name, the Consul service it comes from."""
         self._unusable: dict[str, str] = {}
@@ -157,7 +157,7 @@ class ConsulReader:
         )
         client = ConsulClient(self._agent)
         try:
-            await ConsulWatch(client, rules, emit).run(known=list(self._index))
+            await ConsulWatch(client, rules, emit).run(known=sorted(self._hosts.values()))
         finally:
             await client.close()
 
@@ -182,7 +182,8 @@ class ConsulReader:
             sentinel=fact.sentinel,
             sentinel_known=self.remembered.sentinel_seen,
         )
-        self._index[fact.service] = fact.facts.index
+        if not suspicious:
+            self._index[fact.service] = fact.facts.index
         event = SourceChanged(self._source.name, host, service, suspicious)
         self._holds, changes = holds.offered(self._holds, event, now=now)
         return changes
