@@ -88,11 +88,6 @@ def survive_vanishing_hosts(rendered: Any) -> None:
     rendered.outlier_detection.CopyFrom(_outliers())
 
 
-def upstream_http(options: Any) -> Any:
-    """Wrap HTTP protocol options as the map that a cluster carries."""
-    return {HTTP_OPTIONS: packed(options)}
-
-
 def set_identity_sockets(rendered: Any, identities: Identities, sockets: "Sockets") -> Any:
     """Add one TLS socket per identity and one without, and give the matcher that chooses.
 

@@ -83,7 +83,7 @@ def chains(view: InboundPortView, destination_port: int) -> list[Any]:
         chain = listener_components_pb2.FilterChain(
             name=names.inbound_chain(view.port.workload_port, name),
             filter_chain_match=match,
-            filters=_filters(view, terminated=mtls or match.transport_protocol != "tls"),
+            filters=_filters(view),
         )
         if destination_port:
             chain.filter_chain_match.destination_port.value = destination_port
@@ -208,14 +208,12 @@ def _match(transport: str = "", *alpn: str) -> Any:
     )
 
 
-def _filters(view: InboundPortView, *, terminated: bool) -> list[Any]:
+def _filters(view: InboundPortView) -> list[Any]:
     port = view.port
     leading = [_remember_destination()] if port.mesh_port and port.listen is None else []
-    if port.protocol.is_http and terminated:
+    if port.protocol.is_http:
         return [*leading, http_connections.inbound(port.workload_port, host=port.service)]
     app = to_cluster(names.inbound_cluster(port.workload_port), attempts=1)
-    if port.protocol.is_http:
-        return [*leading, app]
     return [*leading, discovered_policy(names.inbound_tcp_policy(port.workload_port)), app]
 
 
