@@ -314,8 +314,11 @@ class Agent:
         raise Refused("cannot renew now: no answer within 10 s; look at: hostmesh-agent status")
 
     async def _on_drain(self, _: Mapping[str, object], progress: control.Progress) -> object:
-        progress("deregistering")
         self.registrar.leaving()
+        if not self.host.connected:
+            progress("no control plane answers: the lease ends by itself within seconds")
+            return {"complete": False}
+        progress("deregistering")
         complete = await self.host.drain()
         return {"complete": complete}
 

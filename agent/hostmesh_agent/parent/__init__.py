@@ -112,7 +112,9 @@ def run(options: Options) -> None:
     keeper = Keeper(programs(options), on_hangup=lambda: _compile_again(options))
     keeper.listen_to_signals()
     keeper.run()
-    say("ending: the agent, the rules, Envoy")
+    say("ending: peers are told, then the agent, the rules, Envoy")
+    if keeper.runs("agent"):
+        _once(["drain", "--instance", layout.instance])
     keeper.end("agent")
     keeper.end("redirector")
     if options.is_root:

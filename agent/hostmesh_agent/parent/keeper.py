@@ -152,6 +152,10 @@ class Keeper:
         kept.delay = next_delay(kept.delay, first=FIRST_DELAY, factor=2, limit=LONGEST_DELAY)
         kept.due = now + kept.delay
 
+    def runs(self, name: str) -> bool:
+        """Tell whether a program runs now."""
+        return any(k.running is not None for k in self._kept if k.program.name == name)
+
     def end(self, name: str) -> None:
         """End one program: TERM, and KILL where it takes too long."""
         self._stopping = True
