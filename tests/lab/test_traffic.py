@@ -47,8 +47,9 @@ def test_a_killed_app_without_a_mesh_fails_and_only_what_it_had_begun_is_excused
 
 def test_a_cut_host_without_a_mesh_fails_for_as_long_as_it_is_away(lab: Lab) -> None:
     app, load = _pair(lab)
-    cut = Cut(server=app.name, at=time.monotonic())
+    at = time.monotonic()
     app.host.cut()
+    cut = Cut(server=app.name, at=at, until=time.monotonic())
     time.sleep(1.5)
     app.host.restore()
     wait_until(
@@ -57,4 +58,4 @@ def test_a_cut_host_without_a_mesh_fails_for_as_long_as_it_is_away(lab: Lab) -> 
     made = account(load.stop(), journal_of([app]), [cut])
     assert made.longest_wait > 0.5
     posts = [record for record in made.in_flight if record.method == "POST"]
-    assert all(record.start <= cut.at + 1.0 for record in posts)
+    assert all(record.start <= cut.until + 1.0 for record in posts)

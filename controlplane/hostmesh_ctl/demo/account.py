@@ -25,10 +25,11 @@ class Killed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """A server's host was taken off the network."""
+    """A server's host was taken off the network, at some moment between the two."""
 
     server: str
     at: float
+    until: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,12 +128,12 @@ def _was_in_flight(record: Record, incident: Incident, journal: Journal) -> bool
 
 
 def _lost_to_the_cut(record: Record, cut: Cut, journal: Journal) -> bool:
-    under_way = record.start <= cut.at <= record.end
+    under_way = record.start <= cut.until and cut.at <= record.end
     if under_way and journal.has_begun(cut.server, record.id):
         return True  # it arrived; its answer did not
     # What no other server has seen was sent to the cut host, if it was sent at all; what may be
     # repeated has no excuse for not having been.
-    sent_into_the_cut = under_way or cut.at < record.start <= cut.at + CUT_SECONDS
+    sent_into_the_cut = under_way or cut.at < record.start <= cut.until + CUT_SECONDS
     return sent_into_the_cut and record.method not in SAFE and journal.only(cut.server, record.id)
 
 

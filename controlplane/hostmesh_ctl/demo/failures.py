@@ -31,8 +31,9 @@ def host_cut(stage: Stage, server: Server) -> None:
         flags = stage.client.upstreams(FULL_NAME, PORT).get(endpoint)
         return flags is None or "failed_eds_health" in flags
 
-    stage.incidents.append(Cut(server=server.app.name, at=time.monotonic()))
+    at = time.monotonic()
     server.host.cut()
+    stage.incidents.append(Cut(server=server.app.name, at=at, until=time.monotonic()))
     took = stage.until(f"{endpoint} out of the client's Envoy", gone, seconds=GONE_SECONDS + 5)
     stage.progress.step(f"{server.host.name} cut off: out of the client's Envoy after {took:.1f} s")
     if took > GONE_SECONDS:

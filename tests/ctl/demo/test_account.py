@@ -22,7 +22,7 @@ def _journal(*, begun: str = "", ended: str = "") -> Journal:
     return journal
 
 
-KILL, CUT = Killed(server="a", at=10.0), Cut(server="a", at=10.0)
+KILL, CUT = Killed(server="a", at=10.0), Cut(server="a", at=10.0, until=10.02)
 DOWN = OwnEnvoyDown(start=10.0, end=10.6)
 
 
@@ -52,6 +52,14 @@ DOWN = OwnEnvoyDown(start=10.0, end=10.6)
         pytest.param(
             CUT, _record(start=9.9, end=11.0), _journal(begun="a", ended="a"), "in flight",
             id="arrived before the cut, its answer did not",
+        ),
+        pytest.param(
+            CUT, _record(start=10.01, end=18.0), _journal(begun="a", ended="a"), "in flight",
+            id="arrived while the cut was being made, its answer did not",
+        ),
+        pytest.param(
+            CUT, _record(start=10.03, end=18.0), _journal(begun="a"), "failed",
+            id="arrived after the cut: that was no cut",
         ),
         pytest.param(
             CUT, _record(start=10.5, end=11.5), _journal(), "failed",
