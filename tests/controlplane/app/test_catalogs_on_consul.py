@@ -26,6 +26,7 @@ from hostmesh_testing.waiting import wait_until
 
 pytestmark = pytest.mark.process
 
+HOLD_SECONDS = 3.0
 READ = 'service_prefix "" { policy = "read" } node_prefix "" { policy = "read" }'
 
 
@@ -199,6 +200,7 @@ def play(consul: Consul, story: Story, *, store: MemoryStore | None = None) -> W
             address=consul.address,
             token_file=str(consul.token_file),
             settle_seconds=0.5,
+            hold_seconds=HOLD_SECONDS,
         )
         catalogs = Catalogs(
             [source],
@@ -322,6 +324,7 @@ def test_a_mass_deregistration_is_held_and_accepted(consul: Consul) -> None:
         for number in range(1, 19):
             consul.register(number)
         tell.count(18)
+        time.sleep(HOLD_SECONDS + 0.5)  # what was added just now would be netted with the loss
         for number in range(1, 13):
             consul.deregister(number)
         tell.wait("the hold", lambda: tell.catalogs.statuses()[0].held == 12)
