@@ -130,7 +130,8 @@ def _read_chunk(chunk: str, line: int) -> Iterator[Node | YamlProblem]:
                     yield node
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        at = mark.line if mark is not None else 0
+        last = chunk.rstrip("\n").count("\n")  # an end that comes too early is beyond it
+        at = min(mark.line, last) if mark is not None else 0
         words = f"{error.problem} ({error.context})" if error.context else str(error.problem)
         yield YamlProblem(line + at + 1, f"not YAML: {words}")
     except yaml.YAMLError as error:

@@ -79,7 +79,7 @@ def test_reads_scalars_by_the_core_schema(text: str, value: yaml_nodes.Plain) ->
     ("text", "line", "words"),
     [
         pytest.param("a: 1\nb: c: d\n", 2, "not YAML: mapping values", id="a syntax error"),
-        pytest.param("a: 'x\nb: 1\n", 3, "quoted scalar", id="a quote that never ends"),
+        pytest.param("a: 'x\nb: 1\n", 2, "quoted scalar", id="a quote that never ends"),
         pytest.param("a:\n\t- b\n", 2, "cannot start any token", id="a tab"),
         pytest.param("a: \x01\n", 1, "control characters", id="a control character"),
         pytest.param("a: \udc80\n", 1, "not UTF-8", id="half a surrogate pair"),
