@@ -57,6 +57,16 @@ def join(config_path: str, layout: HostLayout, token: str, *, as_users: Users) -
     )
 
 
+def check(config_path: str) -> int:
+    """Read agent.yaml and what capture would make of it; gives how many services it declares.
+
+    Raises BadInput.
+    """
+    config = read_config(config_path)
+    redirect.plan(config, redirect.Users(proxy_uid=2, proxy_gid=2, agent_uid=1))
+    return len(config.services)
+
+
 def compile_capture(config_path: str, layout: HostLayout, *, as_users: Users) -> None:
     """Write capture.json, for the mesh that this host has joined. Raises BadInput."""
     stored = IdentityDisk(Path(layout.identity_dir)).load()
