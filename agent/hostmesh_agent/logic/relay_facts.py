@@ -4,14 +4,15 @@ Capture needs the addresses that lead into the mesh, `dns: hosts` the names of t
 Both are read from what Envoy is served, so that the host never knows more than its Envoy.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
-from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint
-from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.config.listener.v3.listener_pb2 import Listener
 
 from hostmesh_core import names
-from hostmesh_core.type_urls import CLUSTER, ENDPOINT
+from hostmesh_core.type_urls import CLUSTER, LISTENER
 from hostmesh_core.xds.store import Generation
 
 
@@ -30,14 +31,12 @@ class VirtualService:
 
 @dataclass(frozen=True, slots=True, order=True)
 class MeshEndpoint:
-    """An address and port of an instance."""
+    """An address and port of a registered instance: reached by mutual TLS, healthy or not."""
 
     address: str
     port: int
     host: str
     """The service's host name."""
-    meshed: bool
-    """Whether it is reached by mutual TLS; a plain one must not be captured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +47,8 @@ class MeshFacts:
     endpoints: tuple[MeshEndpoint, ...] = ()
 
     def captured(self) -> frozenset[tuple[str, int]]:
-        """Give (address, port) of the meshed endpoints: connections to them enter the mesh."""
-        return frozenset((each.address, each.port) for each in self.endpoints if each.meshed)
+        """Give (address, port) of the registered instances: connections to them enter the mesh."""
+        return frozenset((each.address, each.port) for each in self.endpoints)
 
     def addresses(self) -> dict[str, tuple[str, str]]:
         """Give each name's virtual addresses (IPv4, IPv6); of two services the first by host."""
@@ -61,20 +60,31 @@ class MeshFacts:
 
 
 def read(generation: Generation) -> MeshFacts:
-    """Read the facts. Clusters without our metadata are not services and are passed over."""
-    services: set[VirtualService] = set()
-    endpoints: set[MeshEndpoint] = set()
-    for name in generation.names(CLUSTER):
-        resource = generation.get(CLUSTER, name)
-        cluster = Cluster.FromString(resource.body if resource else b"")
-        if names.METADATA_NAMESPACE not in cluster.metadata.filter_metadata:
-            continue
-        service = _service(cluster)
-        services.add(service)
-        assignment = generation.get(ENDPOINT, cluster.eds_cluster_config.service_name or name)
-        if assignment is not None:
-            endpoints.update(_endpoints(cluster, assignment.body, service.host))
-    return MeshFacts(tuple(sorted(services)), tuple(sorted(endpoints)))
+    """Read the facts. What lacks our metadata is no service and no instance, and is passed over.
+
+    The instances come from their own listeners, not from the load assignments: one that is
+    unhealthy is in no assignment, and a connection to it must be captured all the same, or it
+    would reach the app in plaintext.
+    """
+    services = [
+        _service(cluster)
+        for cluster in _decoded(generation, CLUSTER, Cluster)
+        if names.METADATA_NAMESPACE in cluster.metadata.filter_metadata
+    ]
+    endpoints = [
+        endpoint
+        for listener in _decoded(generation, LISTENER, Listener)
+        if listener.stat_prefix == names.DIRECT_CLUSTER
+        for endpoint in _endpoints(listener)
+    ]
+    return MeshFacts(tuple(sorted(set(services))), tuple(sorted(set(endpoints))))
+
+
+def _decoded(generation: Generation, type_url: str, message: Any) -> Iterator[Any]:
+    for name in generation.names(type_url):
+        resource = generation.get(type_url, name)
+        if resource is not None:
+            yield message.FromString(resource.body)
 
 
 def _service(cluster: Cluster) -> VirtualService:
@@ -94,24 +104,9 @@ def _service(cluster: Cluster) -> VirtualService:
     )
 
 
-def _endpoints(cluster: Cluster, body: bytes, host: str) -> set[MeshEndpoint]:
-    # Without a word on the endpoint the cluster decides: sockets for TLS, or none at all.
-    secured = bool(cluster.transport_socket_matches) or cluster.HasField("transport_socket")
-    found = set()
-    for locality in ClusterLoadAssignment.FromString(body).endpoints:
-        for each in locality.lb_endpoints:
-            meshed = _stated_mode(each, default=secured)
-            addresses = [each.endpoint.address]
-            addresses += [more.address for more in each.endpoint.additional_addresses]
-            for address in addresses:
-                socket = address.socket_address
-                found.add(MeshEndpoint(socket.address, socket.port_value, host, meshed))
-    return found
-
-
-def _stated_mode(endpoint: LbEndpoint, *, default: bool) -> bool:
-    stated = endpoint.metadata.filter_metadata
-    if names.TLS_MODE_METADATA not in stated:
-        return default
-    fields = stated[names.TLS_MODE_METADATA].fields
-    return bool(fields[names.TLS_MODE_KEY].string_value == names.TLS_MODE_MESH)
+def _endpoints(listener: Listener) -> Iterator[MeshEndpoint]:
+    fields = listener.metadata.filter_metadata[names.METADATA_NAMESPACE].fields
+    addresses = [listener.address, *(more.address for more in listener.additional_addresses)]
+    for address in addresses:
+        where = address.socket_address
+        yield MeshEndpoint(where.address, where.port_value, str(fields["host"].string_value))

@@ -1,14 +1,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
-from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.config.listener.v3.listener_pb2 import Listener
 from google.protobuf import json_format
 
 from hostmesh_agent.logic import relay_facts
 from hostmesh_agent.logic.relay_facts import MeshEndpoint, VirtualService
-from hostmesh_core.type_urls import CLUSTER, ENDPOINT
+from hostmesh_core.names import DIRECT_CLUSTER
+from hostmesh_core.type_urls import CLUSTER, LISTENER
 from hostmesh_core.xds.resource import Resource, resource
 from hostmesh_core.xds.store import generation_of
 
@@ -21,7 +21,6 @@ DESCRIBED = {
     "vip6": "fd48::1",
     "names": ["web.default.mesh.internal", "web"],
 }
-SOCKET = {"name": "mesh", "transport_socket": {"name": "tls"}}
 
 
 def cluster(name: str, described: Mapping[str, Any] | None, **more: Any) -> Resource:
@@ -36,14 +35,16 @@ def at(address: str, port: int = 8080) -> dict[str, Any]:
     return {"address": {"socket_address": {"address": address, "port_value": port}}}
 
 
-def assignment(name: str, *endpoints: Mapping[str, Any]) -> Resource:
-    content = {"cluster_name": name, "endpoints": [{"lb_endpoints": list(endpoints)}]}
-    message = json_format.ParseDict(content, ClusterLoadAssignment())
-    return resource(ENDPOINT, name, message.SerializeToString())
-
-
-def mode(value: str) -> dict[str, Any]:
-    return {"filter_metadata": {"envoy.transport_socket_match": {"tlsMode": value}}}
+def direct(address: str, *others: str, stat_prefix: str = DIRECT_CLUSTER) -> Resource:
+    content = {
+        "name": f"{address}_8080",
+        "stat_prefix": stat_prefix,
+        **at(address),
+        "additional_addresses": [at(other) for other in others],
+        "metadata": {"filter_metadata": {"hostmesh": {"host": DESCRIBED["host"], "port": 80}}},
+    }
+    message = json_format.ParseDict(content, Listener())
+    return resource(LISTENER, str(content["name"]), message.SerializeToString())
 
 
 def test_names_and_addresses_come_from_the_clusters_metadata() -> None:
@@ -64,49 +65,19 @@ def test_names_and_addresses_come_from_the_clusters_metadata() -> None:
     assert facts.addresses() == {"web": both, "web.default.mesh.internal": both}
 
 
-@pytest.mark.parametrize(
-    ("of_cluster", "of_endpoint", "meshed"),
-    [
-        pytest.param({}, {}, False, id="a plain service has no TLS socket"),
-        pytest.param(
-            {"transport_socket_matches": [SOCKET]}, {}, True, id="a mesh service has nothing else"
-        ),
-        pytest.param(
-            {"transport_socket": {"name": "tls"}}, {}, True, id="one socket for all counts too"
-        ),
-        pytest.param(
-            {"transport_socket_matches": [SOCKET]},
-            {"metadata": mode("istio")},
-            True,
-            id="a registered endpoint of a mixed service",
-        ),
-        pytest.param(
-            {"transport_socket_matches": [SOCKET]},
-            {"metadata": mode("disabled")},
-            False,
-            id="a plain endpoint of a mixed service",
-        ),
-    ],
-)
-def test_only_meshed_endpoints_are_captured(
-    of_cluster: dict[str, Any],
-    of_endpoint: dict[str, Any],
-    meshed: bool,  # noqa: FBT001
-) -> None:
-    endpoint = {"endpoint": at("10.0.0.1"), **of_endpoint}
-    facts = relay_facts.read(
-        generation_of([cluster(WEB, DESCRIBED, **of_cluster), assignment(WEB, endpoint)])
-    )
-    assert facts.endpoints == (MeshEndpoint("10.0.0.1", 8080, "web.default.mesh.internal", meshed),)
-    assert facts.captured() == ({("10.0.0.1", 8080)} if meshed else frozenset())
+def test_a_registered_instance_is_captured_though_no_assignment_has_it() -> None:
+    facts = relay_facts.read(generation_of([cluster(WEB, DESCRIBED), direct("10.0.0.1")]))
+    assert facts.endpoints == (MeshEndpoint("10.0.0.1", 8080, "web.default.mesh.internal"),)
+    assert facts.captured() == {("10.0.0.1", 8080)}
+
+
+def test_what_nobody_registered_is_not_captured() -> None:
+    other = direct("10.0.0.2", stat_prefix="something else")
+    assert relay_facts.read(generation_of([cluster(WEB, DESCRIBED), other])).captured() == set()
 
 
 def test_both_families_of_an_instance_count() -> None:
-    endpoint = {
-        "endpoint": {**at("10.0.0.1"), "additional_addresses": [at("fd00::1")]},
-        "metadata": mode("istio"),
-    }
-    facts = relay_facts.read(generation_of([cluster(WEB, DESCRIBED), assignment(WEB, endpoint)]))
+    facts = relay_facts.read(generation_of([direct("10.0.0.1", "fd00::1")]))
     assert facts.captured() == {("10.0.0.1", 8080), ("fd00::1", 8080)}
 
 
