@@ -12,6 +12,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse
 from hostmesh_controlplane.app.authority import Authority
 from hostmesh_controlplane.app.catalogs import Catalogs
 from hostmesh_controlplane.app.enrolment import EnrolmentDesk
+from hostmesh_controlplane.app.held_probes import HeldProbes
 from hostmesh_controlplane.app.host_contracts import HostsConfig
 from hostmesh_controlplane.app.host_mesh import HostMesh
 from hostmesh_controlplane.app.hosts import Hosts
@@ -32,6 +33,7 @@ from hostmesh_controlplane.edges.clock import SystemClock
 from hostmesh_controlplane.edges.entropy import SystemEntropy
 from hostmesh_controlplane.edges.peer import Peer
 from hostmesh_controlplane.edges.store_sqlite import SqliteStore
+from hostmesh_controlplane.edges.tcp_probe import accepts
 from hostmesh_controlplane.logic import identities, merge
 from hostmesh_controlplane.logic.catalog import SourceChanged, SourceEvent, SourceStatus
 from hostmesh_controlplane.logic.publication import Publication
@@ -119,6 +121,7 @@ class ControlPlane:
                 tasks.create_task(self._hosts.run())
                 tasks.create_task(self._authority.run())
                 tasks.create_task(self._catalogs.run())
+                tasks.create_task(self._held_probes().run())
                 tasks.create_task(self._release())
                 await listeners.enter_async_context(self._listening())
         finally:
@@ -185,6 +188,13 @@ class ControlPlane:
                 f"cannot serve host {host_id}: it is revoked or never joined here", again=False
             )
         return self._proxies.open(host_id, peer.stream_id, self._host_mesh.scope(host_id), push)
+
+    def _held_probes(self) -> HeldProbes:
+        return HeldProbes(
+            self._mesh,
+            accepts=accepts,
+            holding=lambda: any(status.held for status in self._catalogs.statuses()),
+        )
 
     # Changes
 
