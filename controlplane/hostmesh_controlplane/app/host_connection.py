@@ -42,6 +42,11 @@ class HostConnection:
         return self._main[0] if self._main else None
 
     @property
+    def stream_count(self) -> int:
+        """How many streams are open, proofs and older ones included."""
+        return len(self._streams)
+
+    @property
     def unacknowledged(self) -> int:
         """How many bodies the agent has not acknowledged."""
         return self._session.unacknowledged

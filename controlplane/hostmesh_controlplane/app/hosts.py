@@ -27,6 +27,7 @@ from hostmesh_controlplane.app.registration_store import RegistrationStore
 from hostmesh_controlplane.app.registrations import Registrations
 from hostmesh_controlplane.edges.host_stream import Link, Refusal, Session
 from hostmesh_controlplane.edges.peer import Peer
+from hostmesh_controlplane.logic.declarations import MAX_TEXT
 from hostmesh_controlplane.logic.leases import SWEEP_SECONDS
 from hostmesh_controlplane.logic.registration import StoredRegistration
 from hostmesh_controlplane.logic.store import Store
@@ -38,6 +39,8 @@ from hostmesh_core.model import RegisteredInstance
 log = logging.getLogger(__name__)
 
 PROTOCOL = 1
+MAX_STREAMS = 16
+"""Of one host: the one in use, one per other address, and older ones that are about to end."""
 FORGET_SECONDS = 600.0
 """A host without stream and lease is forgotten after this; its session begins anew then."""
 
@@ -122,6 +125,8 @@ class Hosts:
             self._registrations.refuse(host_id or str(peer.spiffe), why, text)
             return Refusal(text)
         member = self._member(host_id)
+        if member.connection.stream_count >= MAX_STREAMS:
+            return Refusal(f"cannot take more than {MAX_STREAMS} streams of a host", again=True)
         welcome = self._welcome(peer, terms)
         if hello.address_proof:
             return self._prove(member, peer, hello, link, welcome)
@@ -138,8 +143,10 @@ class Hosts:
             return "host_unknown", f"cannot accept host {host_id}: it has not joined here"
         if terms.revoked:
             return "host_revoked", f"cannot accept host {host_id}: it is revoked"
-        if hello.protocol < PROTOCOL or len(hello.session) != SESSION_BYTES:
-            expected = f"expected protocol {PROTOCOL} and a session"
+        said = (hello.agent_version, hello.envoy_version, hello.hostname)
+        well_formed = len(hello.session) == SESSION_BYTES and max(map(len, said)) <= MAX_TEXT
+        if hello.protocol < PROTOCOL or not well_formed:
+            expected = f"expected protocol {PROTOCOL}, a session, and short names"
             return "protocol", f"cannot speak with this agent: {expected}"
         member = self._members.get(host_id)
         if member is not None and member.connection.is_past(hello.session):
@@ -164,7 +171,7 @@ class Hosts:
         self._away.pop(member.host_id, None)
         self._note_expiring(member)
         log.info(
-            "host connected host=%s address=%s agent=%s envoy=%s",
+            "host connected host=%s address=%s agent=%r envoy=%r",
             *(member.host_id, peer.address, hello.agent_version, hello.envoy_version),
         )
         self._mesh.on_connected(member.host_id, peer, hello)

@@ -125,7 +125,7 @@ class Registrations:
         self._lease(member)
         settled = self.reconsider(member)
         gone = tuple(instance for instance in before if instance not in member.instances)
-        log.info("host drains host=%s services=%s", member.host_id, ",".join(about) or "all")
+        log.info("host drains host=%s services=%r", member.host_id, about or "all")
         self.spawn(self._drained(member, about, settled, gone))
 
     async def _drained(
@@ -214,7 +214,7 @@ class Registrations:
     def refuse(self, host_id: str, why: str, reason: str) -> None:
         """Count and log a refusal."""
         self.refusals[why] += 1
-        log.warning("refused host=%s why=%s reason=%s", host_id, why, reason)
+        log.warning("refused host=%s why=%s reason=%r", host_id, why, reason)
 
     def _lease(self, member: Member) -> None:
         if member.registration.registered:

@@ -106,7 +106,7 @@ def _names(
     default = grant.default_identity()
     name = service.service
     if not is_dns_name(name):
-        raise BadInput(f"cannot use service name {name!r}: expected a DNS name in lower case")
+        raise BadInput(f"cannot use service name {name[:64]!r}: expected a DNS name in lower case")
     namespace = service.namespace or _only_namespace(grant)
     short, _, rest = name.partition(".")
     if name == mesh_domain or name.endswith("." + mesh_domain):
@@ -133,7 +133,7 @@ def _names(
         default.service_account if default and default.namespace == namespace else short
     )
     if not is_dns_label(account):
-        raise BadInput(f"cannot use service account {account!r}: expected one DNS label")
+        raise BadInput(f"cannot use service account {account[:64]!r}: expected one DNS label")
     return host, granted, namespace, account
 
 
@@ -164,13 +164,15 @@ def _port(number: int, field: str) -> int:
 
 def _protocol(text: str) -> Protocol | None:
     if text and text not in list(Protocol):
-        raise BadInput(f"cannot use protocol {text!r}: expected one of {', '.join(Protocol)}")
+        raise BadInput(f"cannot use protocol {text[:64]!r}: expected one of {', '.join(Protocol)}")
     return Protocol(text) if text else None
 
 
 def _mode(text: str) -> InboundMode | None:
     if text and text not in list(InboundMode):
-        raise BadInput(f"cannot use inbound {text!r}: expected one of {', '.join(InboundMode)}")
+        raise BadInput(
+            f"cannot use inbound {text[:64]!r}: expected one of {', '.join(InboundMode)}"
+        )
     return InboundMode(text) if text else None
 
 
@@ -186,7 +188,7 @@ def _address(text: str) -> str:
     try:
         return str(ipaddress.ip_address(text))
     except ValueError as error:
-        raise BadInput(f"cannot use address {text!r}: not an IP address") from error
+        raise BadInput(f"cannot use address {text[:64]!r}: not an IP address") from error
 
 
 def _listen(text: str) -> tuple[str, int] | None:
@@ -194,7 +196,7 @@ def _listen(text: str) -> tuple[str, int] | None:
         return None
     address, _, port = text.rpartition(":")
     if not (port.isascii() and port.isdigit()):
-        raise BadInput(f"cannot use listen {text!r}: expected address:port")
+        raise BadInput(f"cannot use listen {text[:64]!r}: expected address:port")
     return _address(address.strip("[]")), _port(int(port), "listen port")
 
 

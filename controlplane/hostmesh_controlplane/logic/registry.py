@@ -15,7 +15,7 @@ from hostmesh_core import ports
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.errors import BadInput
 from hostmesh_core.grant import Grant
-from hostmesh_core.ids import EndpointKey, Identity, SpiffeId
+from hostmesh_core.ids import EndpointKey, Identity, SpiffeId, is_dns_name
 from hostmesh_core.model import Health, InboundMode, Port, Protocol, RegisteredInstance
 
 Holder = tuple[str, str]
@@ -176,7 +176,9 @@ def _read(service: pb.ServiceRegistration, host: Claimant, around: Surroundings)
     try:
         return declarations.read(service, host.grant, mesh_domain=around.mesh_domain)
     except BadInput as error:
-        raise _Refused(Why.UNREADABLE, f"{service.service} refused: {error}") from error
+        # A name that is none may hold anything, line ends included.
+        name = service.service if is_dns_name(service.service) else repr(service.service[:64])
+        raise _Refused(Why.UNREADABLE, f"{name} refused: {error}") from error
 
 
 def _accept(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hostmesh_controlplane.app.host_contracts import HostsConfig
 from hostmesh_controlplane.app.host_queries import HostSilent
-from hostmesh_controlplane.app.hosts import FORGET_SECONDS, Hosts
+from hostmesh_controlplane.app.hosts import FORGET_SECONDS, MAX_STREAMS, Hosts
 from hostmesh_controlplane.edges.host_stream import Refusal, Session
 from hostmesh_controlplane.logic.store import Table
 from hostmesh_core._pb import host_pb2 as pb
@@ -365,6 +365,9 @@ def test_a_workload_s_certificate_cannot_register() -> None:
         pytest.param(pb.Hello(protocol=0, session=SESSION), id="no protocol"),
         pytest.param(pb.Hello(protocol=1), id="no session"),
         pytest.param(pb.Hello(protocol=1, session=b"short"), id="a short session"),
+        pytest.param(
+            pb.Hello(protocol=1, session=SESSION, hostname="x" * 300), id="a name without end"
+        ),
     ],
 )
 def test_a_hello_without_what_it_takes_is_refused(hello: pb.Hello) -> None:
@@ -446,6 +449,32 @@ def test_a_second_stream_proves_the_other_family_for_as_long_as_it_lives() -> No
         assert world.keys() == ["10.0.0.4:8080"]
 
     play(scene)
+
+
+def test_a_host_has_a_bounded_number_of_streams() -> None:
+    async def scene(world: World) -> None:
+        world.agent().connect()
+        proofs = [world.agent(address="fd00::4").connect(proof=True) for _ in range(MAX_STREAMS)]
+        assert [proof.refusal for proof in proofs[:-1]] == [None] * (MAX_STREAMS - 1)
+        assert proofs[-1].refusal is not None
+        proofs[0].leave()
+        assert world.agent().connect().refusal is None
+
+    play(scene)
+
+
+def test_what_a_host_writes_cannot_forge_a_line_of_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def scene(world: World) -> None:
+        agent = world.agent().connect()
+        agent.register(web(service="x\nrefused host=other"), web(namespace="y\nz"))
+        agent.say(drain=pb.Drain(services=["a\nb"]))
+
+    with caplog.at_level("INFO"):
+        play(scene)
+    assert caplog.messages
+    assert not [line for line in caplog.messages if "\n" in line]
 
 
 def test_a_proof_of_another_session_proves_nothing() -> None:
