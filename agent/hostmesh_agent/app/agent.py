@@ -16,6 +16,8 @@ from collections.abc import Coroutine, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from envoy.config.core.v3.base_pb2 import Node as XdsNode
+
 from hostmesh_agent.app.capture import CaptureService
 from hostmesh_agent.app.configuration import read_config
 from hostmesh_agent.app.envoy import Callbacks, EnvoyService, Node
@@ -26,6 +28,7 @@ from hostmesh_agent.app.relay import RelayCallbacks, RelayPaths, RelayService
 from hostmesh_agent.app.status import Parts, metrics, next_waiting, status_of
 from hostmesh_agent.config import AgentConfig
 from hostmesh_agent.edges import control, status_http
+from hostmesh_agent.edges.bootstrap_disk import can_bind_ipv6
 from hostmesh_agent.edges.clock import SystemClock
 from hostmesh_agent.edges.entropy import SystemEntropy
 from hostmesh_agent.edges.identity_disk import IdentityDisk, StoredIdentity
@@ -101,6 +104,7 @@ class Agent:
         self.relay = RelayService(
             RelayPaths(xds_dir=layout.xds_dir, xds_socket=layout.xds_socket),
             control_planes=planes,
+            node=_node(stored.membership.host_id),
             callbacks=RelayCallbacks(
                 on_applied=self.host.applied,
                 on_rejected=self._rejected,
@@ -344,6 +348,13 @@ class Agent:
             self._tasks.create_task(work)
         else:
             work.close()
+
+
+def _node(host_id: str) -> XdsNode:
+    """Say of this host what decides addresses, and nothing else."""
+    node = XdsNode(id=host_id)
+    node.metadata[names.NODE_IPV6] = can_bind_ipv6()
+    return node
 
 
 def _credentials(host: HostCredentials) -> Credentials:

@@ -1,6 +1,7 @@
 """What hosts say, told to mesh and proxies; what the mesh knows, told to the registry."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
+from dataclasses import replace
 
 from hostmesh_controlplane.app.host_member import ServiceSummary
 from hostmesh_controlplane.app.mesh import Mesh
@@ -10,7 +11,7 @@ from hostmesh_controlplane.edges.peer import Peer
 from hostmesh_controlplane.logic import inbounds, merge, scopes
 from hostmesh_controlplane.logic.publication import Publication
 from hostmesh_controlplane.logic.registry import Inbound
-from hostmesh_controlplane.logic.scope import Scope
+from hostmesh_controlplane.logic.scope import Families, Scope
 from hostmesh_core import names
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.grant import Grant
@@ -45,6 +46,8 @@ class HostMesh:
         self._serving: dict[str, set[str]] = {}
         self._outbound: dict[str, tuple[tuple[int, Identity], ...]] = {}
         self._connected: dict[str, str] = {}
+        self._without_ipv6: set[str] = set()
+        proxies.on_node = self.on_node
 
     # What the registry asks
 
@@ -142,7 +145,18 @@ class HostMesh:
         """Give what a host's streams may see."""
         grant = self._grant_of(host_id) or Grant()
         outbound = scopes.outbound_of(self._outbound.get(host_id, ()), grant)
-        return scopes.scope_of(grant, outbound, trust_domain=self._trust_domain)
+        scope = scopes.scope_of(grant, outbound, trust_domain=self._trust_domain)
+        if host_id in self._without_ipv6:
+            return replace(scope, families=Families(v6=False, sockets6=False))
+        return scope
+
+    def on_node(self, host_id: str, has_ipv6: bool) -> None:  # noqa: FBT001 (a callback)
+        """Take whether a host's kernel has IPv6: a bind on `::` would cost it the listener."""
+        if has_ipv6 != (host_id in self._without_ipv6):
+            return
+        self._without_ipv6 ^= {host_id}
+        self.rescope(host_id)
+        self._render_inbound(host_id)
 
     def rescope(self, host_id: str) -> None:
         """Show a host another view, after its grant or its identities changed."""
@@ -163,4 +177,5 @@ class HostMesh:
             mesh_wide=self._mesh_wide,
             trust_domain=self._trust_domain,
         )
+        inbound = replace(inbound, ipv6=host_id not in self._without_ipv6)
         self._proxies.changed_for(host_id, self._publication.set_inbound(host_id, inbound))

@@ -7,11 +7,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from envoy.config.core.v3.base_pb2 import Node
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
 from hostmesh_controlplane.app.pacing import Coalescer, Names
 from hostmesh_controlplane.logic.scope import Scope
-from hostmesh_core import type_urls
+from hostmesh_core import names, type_urls
 from hostmesh_core.xds.delta import DeltaStream
 from hostmesh_core.xds.resource import Resources
 
@@ -61,6 +62,8 @@ class ProxyStream:
         """Answer a request, or keep it until every source has spoken: an empty first answer would
         wipe the agent.
         """
+        if request.HasField("node"):
+            self.owner.on_node(self.host_id, not _lacks_ipv6(request.node))
         if not self.owner.ready:
             self.waiting.append(request)
             return ()
@@ -104,6 +107,8 @@ class Proxies:
 
     def __init__(self, resources_of: ResourcesOf) -> None:
         self.ready = False
+        self.on_node: Callable[[str, bool], None] = _ignore
+        """Told a host id and whether its kernel has IPv6: all that `node` may decide."""
         self._resources_of = resources_of
         self._streams: dict[str, ProxyStream] = {}
         self._by_host: dict[str, dict[str, ProxyStream]] = {}
@@ -215,6 +220,16 @@ class Proxies:
     def _push_all(self, names: Names) -> None:
         for stream in list(self._streams.values()):
             stream.changed(names)
+
+
+def _ignore(*_: object) -> None:
+    """Nobody listens."""
+
+
+def _lacks_ipv6(node: Node) -> bool:
+    """Read what the agent says of its kernel; what says nothing is taken to have both families."""
+    stated = node.metadata.fields
+    return names.NODE_IPV6 in stated and not stated[names.NODE_IPV6].bool_value
 
 
 def _all_names(stream: ProxyStream, before: Resources) -> Mapping[str, Collection[str]]:
