@@ -30,6 +30,12 @@ class RunnerSettings:
     """Envoy's --drain-time-s."""
     parent_shutdown_seconds: int = 900
     """Envoy's --parent-shutdown-time-s."""
+    admin_socket: str = ""
+    """Envoy's admin, asked for a drain before the runner ends it; empty = no drain."""
+    own_ports: tuple[int, ...] = ()
+    """Ports whose connections a drain does not wait for: readiness and Prometheus."""
+    stop_drain_seconds: float = 10.0
+    """How long the runner waits for connections when it is told to end."""
     stop_seconds: float = 5.0
     """From TERM to KILL of each Envoy when the runner itself is told to end."""
     max_concurrency: int = 64
@@ -71,20 +77,24 @@ class RunnerSettings:
             if not _fits(name, value):
                 raise BadInput(f"cannot use {file}: {name} cannot be {value!r}; {_HINT}")
         try:
-            return cls(**values | {"client_uids": tuple(values.get("client_uids", ()))})
+            lists = {name: tuple(values[name]) for name in _LISTS if name in values}
+            return cls(**values | lists)
         except TypeError as error:
             raise BadInput(f"cannot use {file}: a key is missing; {_HINT}") from error
 
 
 _HINT = "write it anew with: hostmesh-agent envoy compile"
-_PATHS = ("binary", "socket", "bootstrap_dir", "state_dir")
+_PATHS = ("binary", "socket", "bootstrap_dir", "state_dir", "admin_socket")
+_LISTS = ("client_uids", "own_ports")
+_SECONDS = ("stop_seconds", "stop_drain_seconds")
 
 
 def _fits(name: str, value: object) -> bool:
     if name in _PATHS:
-        return isinstance(value, str) and value.startswith("/")
-    if name == "client_uids":
-        return isinstance(value, list) and all(type(uid) is int and uid >= 0 for uid in value)
-    if name == "stop_seconds":
+        optional = name == "admin_socket" and value == ""
+        return optional or (isinstance(value, str) and value.startswith("/"))
+    if name in _LISTS:
+        return isinstance(value, list) and all(type(each) is int and each >= 0 for each in value)
+    if name in _SECONDS:
         return type(value) in (int, float) and isinstance(value, int | float) and value > 0
     return type(value) is int and value > 0

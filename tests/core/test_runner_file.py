@@ -14,6 +14,8 @@ SETTINGS = RunnerSettings(
     client_uids=(0, 991),
     drain_seconds=10,
     stop_seconds=2.5,
+    admin_socket="/run/hostmesh/default/admin/admin.sock",
+    own_ports=(15021, 15090),
 )
 
 
@@ -37,6 +39,8 @@ def test_its_own_files_lie_in_its_own_folder() -> None:
         pytest.param({"client_uids": "0"}, "client_uids cannot be '0'", id="a text for uids"),
         pytest.param({"client_uids": [-1]}, "client_uids cannot be [-1]", id="a negative uid"),
         pytest.param({"client_uids": [True]}, "client_uids cannot be [True]", id="true as a uid"),
+        pytest.param({"own_ports": [15021.0]}, "own_ports cannot be [15021.0]", id="half a port"),
+        pytest.param({"admin_socket": "a"}, "admin_socket cannot be 'a'", id="a relative socket"),
         pytest.param({"drain_seconds": 0}, "drain_seconds cannot be 0", id="no drain time"),
         pytest.param({"drain_seconds": 1.5}, "drain_seconds cannot be 1.5", id="half a second"),
         pytest.param({"stop_seconds": True}, "stop_seconds cannot be True", id="true for seconds"),

@@ -18,6 +18,9 @@ from hostmesh_core.errors import BadInput, HostmeshError
 from hostmesh_core.host_layout import DEFAULT_INSTANCE, HostLayout
 from hostmesh_core.runner_file import RunnerSettings
 
+STOP_DRAIN_SECONDS = 10.0
+"""A stop of everything waits no longer for connections: whoever waits for it has a limit too."""
+
 
 class CannotWrite(HostmeshError):
     """runner.json cannot be written: run as root, after the folders were made."""
@@ -32,7 +35,10 @@ def settings(config: AgentConfig, layout: HostLayout, *, agent: User) -> RunnerS
         bootstrap_dir=layout.envoy_dir,
         state_dir=layout.hot_restart_dir,
         client_uids=(agent.uid,),
+        admin_socket=layout.admin_socket,
+        own_ports=(config.ports.readiness, config.ports.prometheus),
         drain_seconds=math.ceil(envoy.drain_seconds),
+        stop_drain_seconds=min(envoy.drain_seconds, STOP_DRAIN_SECONDS),
         parent_shutdown_seconds=math.ceil(envoy.parent_shutdown_seconds),
         max_concurrency=max(envoy.concurrency, os.cpu_count() or 1),
     )

@@ -15,7 +15,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from hostmesh_agent.runner import orders
+from hostmesh_agent.runner import drain, orders
 from hostmesh_agent.runner.children import Child, Children
 from hostmesh_core.errors import Refused
 from hostmesh_core.runner_file import RunnerSettings
@@ -77,7 +77,7 @@ class Server:
         self._stopping = False
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT; then end the Envoys, the oldest first."""
+        """Serve until SIGTERM or SIGINT; then drain and end the Envoys."""
         signal.set_wakeup_fd(self._waker.fileno())
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
@@ -213,12 +213,26 @@ class Server:
             client.connection.close()
 
     def _end_children(self) -> None:
-        """TERM each, KILL what stays; the oldest first, for the newest has the listeners."""
+        """Drain, TERM each, KILL what stays; the oldest first, for the newest has the listeners."""
+        self._stopping = False  # a second signal cuts the drain short
+        self._drain()
         for child in list(self._children.alive):
             for number in (signal.SIGTERM, signal.SIGKILL):
                 if child in self._children.alive:
                     self._children.send(child, number)
                     self._await_end(child)
+
+    def _drain(self) -> None:
+        """Let the connections end by themselves for a while."""
+        admin, ports = self._settings.admin_socket, self._settings.own_ports
+        if not admin or not self._children.alive or not drain.begin(admin):
+            return
+        deadline = time.monotonic() + self._settings.stop_drain_seconds
+        while self._children.alive and not self._stopping and time.monotonic() < deadline:
+            if not drain.connections(admin, ports):
+                return
+            self._iterate(drain.POLL_SECONDS)
+        log("drain over with connections left")
 
     def _await_end(self, child: Child) -> None:
         deadline = time.monotonic() + self._settings.stop_seconds

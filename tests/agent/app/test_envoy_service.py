@@ -342,6 +342,30 @@ def test_drains_before_it_stops(host: EnvoyHost) -> None:
     agent(host, scenario)
 
 
+def test_a_runner_that_is_told_to_end_drains_first(host: EnvoyHost) -> None:
+    (http,) = free_ports(1)
+    host.world.put(small_listeners.hello("hello", http))
+    runner = host.start_runner()
+    host.start_relay()
+
+    async def scenario(service: EnvoyService) -> None:
+        pid = await serving(service)
+        reader, writer = await asyncio.open_connection("127.0.0.1", http)
+        runner.terminate()
+        await asyncio.sleep(0.5)
+        answer = await worker_probe.probe(host.config.ports.readiness)
+        assert answer is None or not answer.ready
+        assert alive(pid)
+        assert await hello(http, reader, writer) == b"hello"
+        writer.close()
+        closed = time.monotonic()
+        await until(lambda: not alive(pid))
+        assert time.monotonic() - closed < 1.5  # and not only when the two seconds are over
+
+    agent(host, scenario)
+    assert runner.wait(5) == 0
+
+
 def test_an_envoy_whose_workers_hang_is_said_to_be_down(host: EnvoyHost) -> None:
     host.start_runner()
     host.start_relay()

@@ -45,8 +45,11 @@ class EnvoyHost:
             bootstrap_dir=self.layout.envoy_dir,
             state_dir=self.layout.hot_restart_dir,
             client_uids=(0,),
+            admin_socket=self.layout.admin_socket,
+            own_ports=(self.config.ports.readiness, self.config.ports.prometheus),
             drain_seconds=int(self.config.envoy.drain_seconds),
             parent_shutdown_seconds=int(self.config.envoy.parent_shutdown_seconds),
+            stop_drain_seconds=2.0,
             stop_seconds=2.0,
         )
 
