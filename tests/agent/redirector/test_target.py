@@ -48,19 +48,28 @@ def _short(target: Target) -> str:
         pytest.param(CLOSED, LEFT, SERVING, "=removed", id="left: whatever closed says"),
         pytest.param(replace(OPEN, enabled=False), CAPTURED, SERVING, "=removed", id="explicit"),
         pytest.param(
-            replace(OPEN, inbound=()), CAPTURED, SERVING, "vip endpoints all =applied",
+            replace(OPEN, inbound=()),
+            CAPTURED,
+            SERVING,
+            "vip endpoints all =applied",
             id="a pure client",
         ),
         pytest.param(
-            replace(OPEN, dns=DnsBlock.OFF), CAPTURED, SERVING, "in vip endpoints =applied",
+            replace(OPEN, dns=DnsBlock.OFF),
+            CAPTURED,
+            SERVING,
+            "in vip endpoints =applied",
             id="dns off",
         ),
         pytest.param(
-            replace(OPEN, dns=DnsBlock.OFF), CAPTURED, GONE, "refuse =waiting",
+            replace(OPEN, dns=DnsBlock.OFF),
+            CAPTURED,
+            GONE,
+            "refuse =waiting",
             id="dns off, crashed",
         ),
     ],
-)  # fmt: skip
+)
 def test_what_is_in_force(
     plan: CapturePlan, state: RedirectState | None, envoy: Serving, expected: str
 ) -> None:
