@@ -5,17 +5,35 @@ that a leaf of ten seconds in a test and one of 72 hours go through the same ari
 in the certificate count, not what anybody asked for: an authority may issue shorter ones.
 """
 
+from dataclasses import dataclass
+
+from hostmesh_core.errors import BadInput
+
 RENEW_FROM = 0.4
 RENEW_TO = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """Between which shares of its life a certificate is renewed: the control plane's `ca:` says."""
+
+    start: float = RENEW_FROM
+    end: float = RENEW_TO
+
+    def __post_init__(self) -> None:
+        """Refuse what is no pair of shares. Raises BadInput."""
+        if not 0.0 < self.start <= self.end < 1.0:
+            raise BadInput(
+                f"cannot renew certificates between {self.start:g} and {self.end:g} of their life: "
+                "expected two shares between 0 and 1, the smaller first"
+            )
 
 
 def renewal_time(
     not_before: float,
     not_after: float,
     jitter: float,
-    *,
-    renew_from: float = RENEW_FROM,
-    renew_to: float = RENEW_TO,
+    renewal: Renewal = Renewal(),
 ) -> float:
     """Give the moment from which a renewal is due: `jitter` 0 is the earliest, 1 the latest.
 
@@ -24,11 +42,9 @@ def renewal_time(
     """
     if not 0.0 <= jitter <= 1.0:
         raise ValueError(f"cannot use jitter {jitter}: expected 0 to 1")
-    if not 0.0 <= renew_from <= renew_to <= 1.0:
-        raise ValueError(f"cannot renew between {renew_from} and {renew_to} of a life")
     if not_after <= not_before:
         raise ValueError("cannot plan a renewal: the certificate ends before it begins")
-    share = renew_from + (renew_to - renew_from) * jitter
+    share = renewal.start + (renewal.end - renewal.start) * jitter
     return not_before + (not_after - not_before) * share
 
 
@@ -37,13 +53,10 @@ def should_rotate(
     not_before: float,
     not_after: float,
     jitter: float,
-    *,
-    renew_from: float = RENEW_FROM,
-    renew_to: float = RENEW_TO,
+    renewal: Renewal = Renewal(),
 ) -> bool:
     """Tell whether a renewal is due at `now`; an expired certificate is always due."""
-    due = renewal_time(not_before, not_after, jitter, renew_from=renew_from, renew_to=renew_to)
-    return now >= due
+    return now >= renewal_time(not_before, not_after, jitter, renewal)
 
 
 def seconds_left(now: float, not_after: float) -> float:

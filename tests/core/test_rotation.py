@@ -5,12 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostmesh_core import rotation
+from hostmesh_core.errors import BadInput
+from hostmesh_core.rotation import Renewal
 
 DAY = 86400.0
 
 moments = st.floats(0, 4e9)
 lives = st.floats(1.0, 10 * 365 * DAY)
 jitters = st.floats(0, 1)
+shares = st.floats(0.01, 0.99)
 
 
 @pytest.mark.parametrize(
@@ -56,12 +59,13 @@ def test_the_moment_lies_between_40_and_60_percent(
     assert 0.4 - 1e-6 <= share <= 0.6 + 1e-6
 
 
-@given(begin=moments, life=lives, jitter=jitters, early=st.floats(0, 1), late=st.floats(0, 1))
+@given(begin=moments, life=lives, jitter=jitters, early=shares, late=shares)
 def test_a_configured_share_holds_whatever_is_drawn(
     begin: float, life: float, jitter: float, early: float, late: float
 ) -> None:
     low, high = sorted((early, late))
-    due = rotation.renewal_time(begin, begin + life, jitter, renew_from=low, renew_to=high)
+    renewal = Renewal(low, high)
+    due = rotation.renewal_time(begin, begin + life, jitter, renewal)
     end = begin + life
     assert begin + (end - begin) * low - 1 <= due <= begin + (end - begin) * high + 1
 
@@ -75,20 +79,31 @@ def test_what_is_due_stays_due(
 
 
 @pytest.mark.parametrize(
-    ("begin", "end", "jitter", "shares"),
+    ("begin", "end", "jitter"),
     [
-        pytest.param(0, 100, -0.1, (0.4, 0.6), id="a jitter below 0"),
-        pytest.param(0, 100, 1.1, (0.4, 0.6), id="a jitter over 1"),
-        pytest.param(0, 100, 0.5, (0.6, 0.4), id="shares in the wrong order"),
-        pytest.param(0, 100, 0.5, (0.4, 1.2), id="a share over 1"),
-        pytest.param(100, 100, 0.5, (0.4, 0.6), id="no life at all"),
+        pytest.param(0, 100, -0.1, id="a jitter below 0"),
+        pytest.param(0, 100, 1.1, id="a jitter over 1"),
+        pytest.param(100, 100, 0.5, id="no life at all"),
     ],
 )
-def test_nonsense_is_a_bug(
-    begin: float, end: float, jitter: float, shares: tuple[float, float]
-) -> None:
+def test_nonsense_is_a_bug(begin: float, end: float, jitter: float) -> None:
     with pytest.raises(ValueError, match="cannot"):
-        rotation.renewal_time(begin, end, jitter, renew_from=shares[0], renew_to=shares[1])
+        rotation.renewal_time(begin, end, jitter)
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        pytest.param(0.6, 0.4, id="shares in the wrong order"),
+        pytest.param(0.4, 1.0, id="at the end"),
+        pytest.param(0.0, 0.6, id="at birth"),
+        pytest.param(-0.5, 0.6, id="a share below 0"),
+        pytest.param(0.4, float("nan"), id="what is no number"),
+    ],
+)
+def test_no_plan_is(start: float, end: float) -> None:
+    with pytest.raises(BadInput, match="cannot renew certificates between"):
+        Renewal(start, end)
 
 
 def test_seconds_left_never_go_below_zero() -> None:

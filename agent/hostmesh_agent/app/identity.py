@@ -27,6 +27,7 @@ from hostmesh_core.credentials import CertificateSet
 from hostmesh_core.errors import BadInput, HostmeshError
 from hostmesh_core.grant import Grant
 from hostmesh_core.ids import Identity, SpiffeId
+from hostmesh_core.rotation import Renewal
 from hostmesh_core.xds.resource import Resource
 
 log = logging.getLogger("hostmesh.identity")
@@ -41,6 +42,7 @@ class IssueResult:
     bundles: TrustBundles | None = None
     """None = unchanged."""
     refused: str = ""
+    renewal: Renewal = Renewal()  # noqa: RUF009 (frozen)
 
 
 Request = Callable[[bytes, Identity | None], Awaitable[IssueResult]]
@@ -122,6 +124,7 @@ class IdentityService:
         self.membership: Membership = stored.membership
         self.grant: Grant = stored.grant
         self.bundles: TrustBundles = stored.bundles
+        self._renewal = stored.renewal
         self._sets: dict[Identity | None, CertificateSet] = {None: stored.host}
         self._sets.update(stored.workloads.items())
         self._states: dict[Identity | None, State] = {}
@@ -236,7 +239,8 @@ class IdentityService:
             for name in sorted(self._wanted, key=str):
                 held = self._sets.get(name)
                 found = _validity(held) if held else None
-                await self._step(name, machine.Loaded(found, self._jitter()), group)
+                loaded = machine.Loaded(found, self._jitter(), self._renewal)
+                await self._step(name, loaded, group)
             while True:
                 name, event = await self._events.get()
                 await self._step(name, event, group)
@@ -278,7 +282,7 @@ class IdentityService:
             else:
                 fresh = self._taken(name, key.key_pem, result)
                 self._answers[name, run] = fresh
-                event = machine.Answered(run, _validity(fresh), self._jitter())
+                event = machine.Answered(run, _validity(fresh), self._jitter(), result.renewal)
         except HostmeshError as error:
             event = machine.Failed(run, str(error))
         self._events.put_nowait((name, event))
@@ -301,6 +305,7 @@ class IdentityService:
             )
         if bundles != self.bundles:
             self._trust(bundles)
+        self._plan_by(result.renewal)
         return fresh
 
     def _trust(self, bundles: TrustBundles) -> None:
@@ -311,6 +316,16 @@ class IdentityService:
             log.warning("trust bundles not stored: %s", error)
         log.info("trust bundles changed domains=%s", ",".join(bundles.trust_domains))
         self._listeners.on_bundles(bundles)
+
+    def _plan_by(self, renewal: Renewal) -> None:
+        """Keep the control plane's plan for after a restart."""
+        if renewal == self._renewal:
+            return
+        self._renewal = renewal
+        try:
+            self._disk.store_renewal(renewal)
+        except IdentityUnusable as error:
+            log.warning("renewal plan not stored: %s", error)
 
     async def _install(self, name: Identity | None, fresh: CertificateSet) -> None:
         """Store and serve. One that cannot be stored serves all the same: traffic comes first."""

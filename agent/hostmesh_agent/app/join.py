@@ -102,6 +102,7 @@ def join(
         host=fresh,
         grant=grant,
         bundles=answer.bundles,
+        renewal=answer.renewal,
     )
     return Joined(
         host_id=answer.host_id,

@@ -21,6 +21,7 @@ from hostmesh_agent.config import Address
 from hostmesh_core import names, x509
 from hostmesh_core.bundle import TrustBundles
 from hostmesh_core.errors import BadInput, Refused, Unreachable
+from hostmesh_core.rotation import Renewal
 from hostmesh_core.token import JoinToken
 
 _CONNECT_SECONDS = 5.0
@@ -87,6 +88,7 @@ class EnrolAnswer:
     chain_pem: bytes
     bundles: TrustBundles
     grant: Mapping[str, object]
+    renewal: Renewal
 
 
 def find_root(address: Address, pin: str) -> Pinned:
@@ -158,9 +160,16 @@ class VerifiedEnrolment:
                 "chain": str(chain),
                 "bundles": dict(bundles),
                 "grant": dict(grant),
+                "renewal": [float() | int() as start, float() | int() as end],
             }:
-                roots = TrustBundles.from_json(bundles)
-                return EnrolAnswer(host_id, trust_domain, chain.encode(), roots, grant)
+                return EnrolAnswer(
+                    host_id,
+                    trust_domain,
+                    chain.encode(),
+                    TrustBundles.from_json(bundles),
+                    grant,
+                    Renewal(start, end),
+                )
             case _:
                 raise self._connection.unreadable()
 

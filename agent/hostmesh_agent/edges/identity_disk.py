@@ -2,7 +2,7 @@
 
     host/current -> v-3            host/v-3/{key.pem, chain.pem}
     workloads/<ns>/<sa>/current    the same for each workload
-    host.json  grant.json  bundles.json
+    host.json  grant.json  bundles.json  renewal.json
 
 Key and certificate are one set: a new version is a folder of its own, complete and on disk before
 one rename of the link `current` makes it the set, so that after a crash it is the old or the new
@@ -23,6 +23,7 @@ from hostmesh_core.credentials import CertificateSet
 from hostmesh_core.errors import BadInput, HostmeshError
 from hostmesh_core.grant import Grant
 from hostmesh_core.ids import Identity
+from hostmesh_core.rotation import Renewal
 
 _VERSION = re.compile(r"v-([0-9]{1,9})")
 _LINK = "current"
@@ -53,6 +54,7 @@ class StoredIdentity:
     workloads: Mapping[Identity, CertificateSet]
     grant: Grant
     bundles: TrustBundles
+    renewal: Renewal
 
 
 class IdentityDisk:
@@ -77,6 +79,7 @@ class IdentityDisk:
                 bundles=TrustBundles.from_json(
                     json.loads((self._folder / "bundles.json").read_bytes())
                 ),
+                renewal=Renewal(*json.loads((self._folder / "renewal.json").read_bytes())),
             )
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, BadInput) as error:
             raise IdentityUnusable(
@@ -91,6 +94,7 @@ class IdentityDisk:
         host: CertificateSet,
         grant: Grant,
         bundles: TrustBundles,
+        renewal: Renewal = Renewal(),  # noqa: B008 (frozen)
     ) -> None:
         """Store a fresh join, in the place of whatever was there before."""
         self.forget()
@@ -103,6 +107,7 @@ class IdentityDisk:
         self._write_json("host.json", value)
         self.store_grant(grant)
         self.store_bundles(bundles)
+        self.store_renewal(renewal)
         self.store_set(None, host)
 
     def store_set(self, identity: Identity | None, fresh: CertificateSet) -> None:
@@ -146,6 +151,10 @@ class IdentityDisk:
         """Store whom the host trusts."""
         self._write_json("bundles.json", bundles.to_json())
 
+    def store_renewal(self, renewal: Renewal) -> None:
+        """Store between which shares of their life certificates are renewed."""
+        self._write_json("renewal.json", [renewal.start, renewal.end])
+
     def forget(self) -> None:
         """Remove the whole identity, its being joined first. Raises IdentityUnusable."""
         try:
@@ -153,7 +162,7 @@ class IdentityDisk:
             for entry in ("host", "workloads"):
                 if (self._folder / entry).exists():
                     shutil.rmtree(self._folder / entry)
-            for entry in ("host.json", "grant.json", "bundles.json"):
+            for entry in ("host.json", "grant.json", "bundles.json", "renewal.json"):
                 (self._folder / entry).unlink(missing_ok=True)
         except OSError as error:
             raise self._unwritable(error) from error

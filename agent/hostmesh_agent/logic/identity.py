@@ -15,6 +15,7 @@ from typing import assert_never
 from hostmesh_core import rotation
 from hostmesh_core.backoff import next_delay
 from hostmesh_core.ids import Identity
+from hostmesh_core.rotation import Renewal
 
 _LONGEST_SLEEP = 30.0
 """Seconds. A host that was suspended, or whose clock was set, looks again after this long."""
@@ -78,6 +79,7 @@ class Loaded:
 
     found: Validity | None
     jitter: float
+    renewal: Renewal = Renewal()  # noqa: RUF009 (frozen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class Answered:
     run: int
     fresh: Validity
     jitter: float
+    renewal: Renewal = Renewal()  # noqa: RUF009 (frozen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +152,10 @@ Step = tuple[State, list[Command]]
 def step(state: State, event: Event, *, now: float) -> Step:
     """Return the state after `event` and what to do about it. `now`: seconds since the epoch."""
     match event:
-        case Loaded(found, jitter):
-            return _loaded(state, found, jitter, now)
-        case Answered(run, fresh, jitter):
-            return _answered(state, fresh, jitter, now) if _awaits(state, run) else (state, [])
+        case Loaded():
+            return _loaded(state, event, now)
+        case Answered(run):
+            return _answered(state, event, now) if _awaits(state, run) else (state, [])
         case Denied(run, why):
             return _denied(state, why, now) if _awaits(state, run) else (state, [])
         case Failed(run, why):
@@ -169,24 +172,24 @@ def _awaits(state: State, run: int) -> bool:
     return state.phase is Phase.ASKED and state.run == run
 
 
-def _loaded(state: State, found: Validity | None, jitter: float, now: float) -> Step:
+def _loaded(state: State, event: Loaded, now: float) -> Step:
     if state.phase is not Phase.NONE:
         raise RuntimeError(f"loaded twice: {state.timer}")
-    if found is None:
+    if event.found is None:
         return _asked(state, now)
-    return _holding(_with(state, found, jitter), now)
+    return _holding(_with(state, event.found, event), now)
 
 
-def _answered(state: State, fresh: Validity, jitter: float, now: float) -> Step:
-    if fresh.not_after <= now:
+def _answered(state: State, event: Answered, now: float) -> Step:
+    if event.fresh.not_after <= now:
         return _failed(state, "cannot use the new certificate: it has ended already", now)
     run = state.run
-    state, commands = _holding(_with(state, fresh, jitter), now)
+    state, commands = _holding(_with(state, event.fresh, event), now)
     return state, [Install(run), *commands]
 
 
-def _with(state: State, fresh: Validity, jitter: float) -> State:
-    due = rotation.renewal_time(fresh.not_before, fresh.not_after, jitter)
+def _with(state: State, fresh: Validity, plan: Loaded | Answered) -> State:
+    due = rotation.renewal_time(fresh.not_before, fresh.not_after, plan.jitter, plan.renewal)
     return replace(state, held=fresh, renew_at=due, delay=0.0, why="")
 
 

@@ -15,7 +15,7 @@ from hostmesh_controlplane.app.host_book import HostBook
 from hostmesh_controlplane.app.tokens import TokenBook
 from hostmesh_controlplane.config import ControlPlaneConfig
 from hostmesh_controlplane.edges import ca_keys
-from hostmesh_controlplane.edges.ca_keys import EmbeddedSigner, KeyPair, Signed, Signer
+from hostmesh_controlplane.edges.ca_keys import EmbeddedSigner, Signed, Signer
 from hostmesh_controlplane.logic import authority, grants, host_record
 from hostmesh_controlplane.logic.authority import Template, Terms
 from hostmesh_controlplane.logic.enrolment import Applicant
@@ -29,6 +29,7 @@ from hostmesh_core.bundle import TrustBundles
 from hostmesh_core.errors import BadInput
 from hostmesh_core.grant import Grant
 from hostmesh_core.ids import Identity
+from hostmesh_core.rotation import Renewal
 from hostmesh_core.token import JoinToken
 from hostmesh_core.x509 import RequestFacts
 
@@ -70,14 +71,16 @@ class Enrolled:
     bundles: TrustBundles
     grant: Grant
     trust_domain: str
+    renewal: Renewal
 
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A certificate and what its holder trusts."""
+    """A certificate, what its holder trusts, and when it is to be renewed."""
 
     chain_der: tuple[bytes, ...]
     bundles: TrustBundles
+    renewal: Renewal
     serial: str
     not_after: float
 
@@ -100,7 +103,9 @@ class Authority:
         self._signer = signer
         self._hosts = HostBook(store)
         self._tokens = TokenBook(store, hex_bits=entropy.hex)
-        self._serving: tuple[KeyPair, Signed] | None = None
+        self._serving: tuple[Signed, tuple[bytes, bytes]] | None = None
+        self._bundles = TrustBundles()
+        self._renewal = Renewal(config.ca.renew_from, config.ca.renew_to)
         self._refused: Counter[str] = Counter()
         self.serving_listeners: list[Callable[[], None]] = []
         """Called after the control plane's own certificate was renewed."""
@@ -119,6 +124,7 @@ class Authority:
                 serial=self._entropy.serial,
                 now=self._clock.wall(),
             )
+        self._bundles = TrustBundles.of({self._config.trust_domain: self._signer.roots_der})
         await self._hosts.load()
         await self.renew_serving()
 
@@ -136,22 +142,25 @@ class Authority:
         pair = ca_keys.make_key_pair()
         now = self._clock.wall()
         template = authority.plan_control_plane(pair.key_spki, self._terms, now=now)
-        self._serving = (pair, await self._open_signer.sign(template, now=now))
-        log.info("serving certificate made serial=%s", self._serving[1].serial)
+        signed = await self._open_signer.sign(template, now=now)
+        self._serving = (signed, (pair.key_pem, _pem(signed.chain_der)))
+        log.info("serving certificate made serial=%s", signed.serial)
         for listener in self.serving_listeners:
             listener()
 
     def serving_credentials(self) -> tuple[bytes, bytes]:
-        """Give the control plane's own key and chain (leaf first) as PEM; the current ones."""
+        """Give the control plane's own key and chain (leaf first) as PEM; the current ones.
+
+        Any thread may ask: gRPC does so at every handshake.
+        """
         if self._serving is None:
             raise RuntimeError("serving_credentials before start")
-        pair, signed = self._serving
-        return pair.key_pem, _pem(signed.chain_der)
+        return self._serving[1]
 
     @property
     def bundles(self) -> TrustBundles:
         """Give the roots of every trusted domain."""
-        return TrustBundles.of({self._config.trust_domain: self._open_signer.roots_der})
+        return self._bundles
 
     def roots_pem(self, trust_domain: str = "") -> bytes:
         """Give the roots of one domain as PEM; of the own one without a name."""
@@ -189,7 +198,12 @@ class Authority:
             *(host.host_id, host.hostname, token.id, peer_address, issued.serial),
         )
         return Enrolled(
-            host.host_id, issued.chain_der, issued.bundles, host.grant, self._config.trust_domain
+            host_id=host.host_id,
+            chain_der=issued.chain_der,
+            bundles=issued.bundles,
+            grant=host.grant,
+            trust_domain=self._config.trust_domain,
+            renewal=issued.renewal,
         )
 
     async def issue(
@@ -311,7 +325,13 @@ class Authority:
             return after
         if after is None:
             return authority.unknown_host(host.host_id)
-        return Issued(signed.chain_der, self.bundles, signed.serial, signed.not_after)
+        return Issued(
+            chain_der=signed.chain_der,
+            bundles=self._bundles,
+            renewal=self._renewal,
+            serial=signed.serial,
+            not_after=signed.not_after,
+        )
 
     def _plan(
         self, host: HostRecord, request: RequestFacts, identity: Identity | None, now: float
@@ -323,14 +343,8 @@ class Authority:
     def _serving_wait(self, jitter: float) -> float:
         if self._serving is None:
             raise RuntimeError("run before start")
-        signed, ca = self._serving[1], self._config.ca
-        due = rotation.renewal_time(
-            signed.not_before,
-            signed.not_after,
-            jitter,
-            renew_from=ca.renew_from,
-            renew_to=ca.renew_to,
-        )
+        signed, _ = self._serving
+        due = rotation.renewal_time(signed.not_before, signed.not_after, jitter, self._renewal)
         return min(due - self._clock.wall(), _LONGEST_SLEEP)
 
     @property

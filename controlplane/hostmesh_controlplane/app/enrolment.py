@@ -91,6 +91,7 @@ class EnrolmentDesk:
             "bundles": joined.bundles.to_json(),
             "grant": joined.grant.to_json(),
             "default_identity": str(identity) if identity else None,
+            "renewal": [joined.renewal.start, joined.renewal.end],
         }
 
     def _refused(self, refusal: Refusal, address: str) -> Reply:

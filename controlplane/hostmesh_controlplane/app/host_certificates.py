@@ -11,6 +11,7 @@ from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.bundle import TrustBundles
 from hostmesh_core.errors import HostmeshError
 from hostmesh_core.ids import Identity
+from hostmesh_core.rotation import Renewal
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,10 @@ class Issued(Protocol):
     @property
     def bundles(self) -> TrustBundles:
         """Trust domain -> roots."""
+
+    @property
+    def renewal(self) -> Renewal:
+        """Between which shares of its life it is renewed."""
 
 
 Issue = Callable[[bytes, Identity | None], Awaitable[Issued | Refusal]]
@@ -71,6 +76,7 @@ class CertificateDesk:
             answer.refused = issued.text
         else:
             answer.chain_der.extend(issued.chain_der)
+            answer.renew_from, answer.renew_to = issued.renewal.start, issued.renewal.end
             for trust_domain, roots in issued.bundles.entries:
                 answer.bundles.add(trust_domain=trust_domain, roots_der=roots)
         self._answers[request.request_id] = (content, answer)

@@ -244,20 +244,24 @@ class CertificateRequest(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., csr_der: _Optional[bytes] = ..., namespace: _Optional[str] = ..., service_account: _Optional[str] = ...) -> None: ...
 
 class Issue(_message.Message):
-    __slots__ = ("request_id", "chain_der", "bundles", "refused", "namespace", "service_account")
+    __slots__ = ("request_id", "chain_der", "bundles", "refused", "namespace", "service_account", "renew_from", "renew_to")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     CHAIN_DER_FIELD_NUMBER: _ClassVar[int]
     BUNDLES_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     SERVICE_ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    RENEW_FROM_FIELD_NUMBER: _ClassVar[int]
+    RENEW_TO_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     chain_der: _containers.RepeatedScalarFieldContainer[bytes]
     bundles: _containers.RepeatedCompositeFieldContainer[Bundle]
     refused: str
     namespace: str
     service_account: str
-    def __init__(self, request_id: _Optional[str] = ..., chain_der: _Optional[_Iterable[bytes]] = ..., bundles: _Optional[_Iterable[_Union[Bundle, _Mapping]]] = ..., refused: _Optional[str] = ..., namespace: _Optional[str] = ..., service_account: _Optional[str] = ...) -> None: ...
+    renew_from: float
+    renew_to: float
+    def __init__(self, request_id: _Optional[str] = ..., chain_der: _Optional[_Iterable[bytes]] = ..., bundles: _Optional[_Iterable[_Union[Bundle, _Mapping]]] = ..., refused: _Optional[str] = ..., namespace: _Optional[str] = ..., service_account: _Optional[str] = ..., renew_from: _Optional[float] = ..., renew_to: _Optional[float] = ...) -> None: ...
 
 class Bundle(_message.Message):
     __slots__ = ("trust_domain", "roots_der")

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from hostmesh_core import x509
 from hostmesh_core.credentials import CertificateSet
 from hostmesh_core.errors import Unreachable
 from hostmesh_core.ids import Identity
+from hostmesh_core.rotation import Renewal
 from hostmesh_testing.fixed import CountingEntropy, ManualClock, run_inline
 from hostmesh_testing.memory_store import MemoryStore
 
@@ -86,7 +88,7 @@ class World:
         issued = await self.authority.issue(self.membership.host_id, csr_der, identity)
         if isinstance(issued, Refusal):
             return IssueResult(refused=issued.text)
-        return IssueResult(issued.chain_der, issued.bundles)
+        return IssueResult(issued.chain_der, issued.bundles, renewal=issued.renewal)
 
     def _host_renewed(self, credentials: HostCredentials) -> None:
         self.host_serials.append(credentials.serial)
@@ -285,6 +287,28 @@ def test_what_is_wanted_no_more_leaves_memory_and_disk(play: Play) -> None:
             service.want([RATINGS, REVIEWS])
             await world.clock.settle()
             assert set(service.workloads) == {RATINGS, REVIEWS}
+
+    play(scenario)
+
+
+def test_the_control_plane_says_when_to_renew_and_a_restart_remembers(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        async def early(csr: bytes, identity: Identity | None) -> IssueResult:
+            answer = await world.asked(csr, identity)
+            return replace(answer, renewal=Renewal(0.1, 0.2))
+
+        world.answer = early
+        async with _running(world, REVIEWS) as service:
+            await world.clock.pass_(10 * HOUR)
+            assert world.asked_for == [REVIEWS]
+            await world.clock.pass_(1 * HOUR)
+            assert world.asked_for == [REVIEWS, REVIEWS]
+            serial = service.workloads[REVIEWS].facts.serial
+        world.asked_for.clear()
+        async with _running(world, REVIEWS) as service:
+            assert service.workloads[REVIEWS].facts.serial == serial
+            await world.clock.pass_(11 * HOUR)
+            assert world.asked_for.count(REVIEWS) == 1
 
     play(scenario)
 

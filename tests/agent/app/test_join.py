@@ -536,6 +536,7 @@ CHAIN_OF_OTHERS = forge.pem(
         pytest.param({"host_id": "f" * 32}, id="another host's id"),
         pytest.param({"host_id": "../../etc"}, id="an id that is none"),
         pytest.param({"chain": CHAIN_OF_OTHERS}, id="another key's certificate"),
+        pytest.param({"renewal": [0.9, 0.1]}, id="a plan that is none"),
         pytest.param({"chain": "rubbish"}, id="a chain that is none"),
         pytest.param({"bundles": {}}, id="a bundle without the pinned root"),
         pytest.param(
@@ -548,7 +549,7 @@ def test_an_answer_that_does_not_fit_together_is_not_stored(
 ) -> None:
     with (
         enrolment_server(tmp_path / "cp", wrap=_lying(**changes)) as server,
-        pytest.raises(BadAnswer, match="cannot use the control plane's answer"),
+        pytest.raises((BadAnswer, BadInput), match=r"^cannot (use the control|renew)"),
     ):
         _join(server, layout, server.token())
     _nothing_changed(layout)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hostmesh_controlplane.logic.tokens import TokenRequest
 from hostmesh_core import x509
 from hostmesh_core.errors import BadInput
 from hostmesh_core.ids import Identity
+from hostmesh_core.rotation import Renewal
 from hostmesh_core.token import JoinToken
 from hostmesh_testing.fixed import CountingEntropy, FixedClock
 from hostmesh_testing.memory_store import MemoryStore
@@ -416,6 +418,21 @@ def test_what_an_operator_names_wrongly_is_said(play: Play) -> None:
             await world.authority.revoke_host("f" * 32, "")
 
     play(scenario)
+
+
+def test_the_configured_plan_goes_with_every_certificate(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        world = World(tmp_path)
+        ca = CertificateAuthority(renew_from=0.2, renew_to=0.3)
+        world.config = replace(world.config, ca=ca)
+        world.authority = world.opened()
+        await world.authority.start()
+        joined = await world.joined()
+        issued = await world.authority.issue(joined.host_id, new_key().csr_der, REVIEWS)
+        assert isinstance(issued, Issued)
+        assert joined.renewal == issued.renewal == Renewal(0.2, 0.3)
+
+    asyncio.run(scenario())
 
 
 def test_the_serving_certificate_has_the_name_that_agents_verify(play: Play) -> None:
