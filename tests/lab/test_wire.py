@@ -19,9 +19,22 @@ class Capture:
     """tcpdump on one interface of a host, whole packets, until `seen` is asked."""
 
     def __init__(self, host: Host, interface: str) -> None:
-        self._file = host.folder / f"{interface}-{time.monotonic_ns()}.pcap"
-        words = ["tcpdump", "-i", interface, "-s", "0", "-U", "-Z", "root", "-w", str(self._file)]
-        self._process = host.spawn(f"tcpdump-{interface}", words)
+        name = f"tcpdump-{interface}-{time.monotonic_ns()}"
+        self._file = host.folder / f"{name}.pcap"
+        words = [
+            "tcpdump",
+            "-i",
+            interface,
+            "-s",
+            "0",
+            "-U",
+            "--immediate-mode",
+            "-Z",
+            "root",
+            "-w",
+            str(self._file),
+        ]
+        self._process = host.spawn(name, words)
         wait_for("tcpdump", lambda: "listening on" in self._process.said())
 
     def seen(self) -> bytes:

@@ -86,8 +86,14 @@ def start_module(host: Host, name: str, words: Sequence[str]) -> Running:
     """Start `python -m WORDS` as an ordinary user and wait until it says `serving`."""
     support = {"PYTHONPATH": ":".join(path for path in sys.path if path.endswith("support"))}
     running = host.spawn(name, [sys.executable, "-m", *words], uid=APP_UID, env=support)
-    wait_for(f"{name} on {host.name}", lambda: "serving" in running.said())
+    wait_for(f"{name} on {host.name}", lambda: _serving(running))
     return running
+
+
+def _serving(app: Running) -> bool:
+    if not app.alive:
+        raise inside.NoAnswer(f"cannot go on: it has ended and said {app.said()[-800:]}")
+    return "serving" in app.said()
 
 
 def virtual_address(host: Host, name: str, family: int) -> str:

@@ -3,6 +3,7 @@
 Run as `python -m hostmesh_testing.lab_apps.websocket_echo PORT`.
 """
 
+import socket
 import sys
 
 from websockets.sync.server import ServerConnection, serve
@@ -16,7 +17,9 @@ def _echo(connection: ServerConnection) -> None:
 
 
 def main() -> None:
-    with serve(_echo, "::", int(sys.argv[1])) as server:
+    address = ("::", int(sys.argv[1]))
+    both = socket.create_server(address, family=socket.AF_INET6, dualstack_ipv6=True)
+    with serve(_echo, sock=both) as server:
         print("serving", flush=True)  # noqa: T201
         server.serve_forever()
 
