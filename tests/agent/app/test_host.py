@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from hostmesh_agent.app import host as host_module
 from hostmesh_agent.app.host import AgentFacts, HostListeners, HostService
 from hostmesh_agent.edges.clock import SystemClock
 from hostmesh_controlplane.app.host_contracts import HostsConfig
 from hostmesh_controlplane.edges.entropy import SystemEntropy
 from hostmesh_core._pb import host_pb2 as pb
+from hostmesh_core.errors import BadInput, Unreachable
 from hostmesh_core.ids import EndpointKey, Identity
 from hostmesh_testing.hosts import DOMAIN, GRANT, HOST, LoopbackControlPlane, until
 
@@ -197,6 +199,10 @@ def test_questions_are_answered_refused_and_given_up_in_time() -> None:
     async def answer(kind: str, args: Any) -> bytes:
         if kind == "slow":
             await asyncio.sleep(5)
+        if kind == "refused":
+            raise BadInput("cannot show the key")
+        if kind == "broken":
+            raise RuntimeError("a bug")
         return f"{kind} {args['path']}".encode()
 
     async def play() -> None:
@@ -207,6 +213,11 @@ def test_questions_are_answered_refused_and_given_up_in_time() -> None:
             assert found.body == b"admin /clusters"
             slow = await hosts.query(HOST, "slow", {"path": "/"}, seconds=0.3)
             assert "within 300 ms" in slow.error
+            refused = await hosts.query(HOST, "refused", {})
+            assert refused.error == "cannot show the key"
+            broken = await hosts.query(HOST, "broken", {})
+            assert "RuntimeError" in broken.error
+            assert host.connected, "a bug in an answer does not end the session"
 
     asyncio.run(play())
 
@@ -224,6 +235,48 @@ def test_a_revoked_host_is_cut_off_and_stays_out() -> None:
             assert "revoked" in host.lost
             await asyncio.sleep(0.5)
             assert not host.connected
+
+    asyncio.run(play())
+
+
+def test_reports_reach_the_control_plane_also_those_made_before_it_answers() -> None:
+    async def play() -> None:
+        plane, heard = LoopbackControlPlane(HOST), Heard()
+        async with agent_before(plane, heard) as host:
+            host.applied("cds", "1", "old")
+            host.applied("cds", "2", "stream")
+            host.rejected(pb.Rejected(type_url="lds", name="a", detail="no"))
+            host.use(["b", "a"])
+            async with plane.running():
+                await until(lambda: plane.mesh.told and "use" in plane.mesh.told[-1])
+        assert [applied.version for applied in plane.mesh.applied] == ["2"], "the newest counts"
+        assert plane.mesh.rejected[0].name == "a"
+        assert "use 7f3a a,b" in plane.mesh.told
+
+    @asynccontextmanager
+    async def agent_before(plane: LoopbackControlPlane, heard: Heard) -> AsyncIterator[HostService]:
+        async with plane.running():
+            pass
+        async with agent(plane, heard) as host:
+            yield host
+
+    asyncio.run(play())
+
+
+def test_a_silent_authority_leaves_the_request_unanswered_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(host_module, "ISSUE_SECONDS", 0.1)
+
+    async def play() -> None:
+        plane, heard = LoopbackControlPlane(HOST), Heard()
+        plane.authorities.broken = Unreachable("cannot reach the signer")
+        async with plane.running(), agent(plane, heard) as host:
+            await until(lambda: host.connected)
+            with pytest.raises(Unreachable, match="the control plane is silent"):
+                await host.request_certificate(b"csr", None)
+            plane.authorities.broken = None
+            assert (await host.request_certificate(b"csr", None)).chain_der == (b"signed csr",)
 
     asyncio.run(play())
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hostmesh_controlplane.app import registrations
 from hostmesh_controlplane.app.host_contracts import HostsConfig
 from hostmesh_controlplane.app.host_queries import HostSilent
 from hostmesh_controlplane.app.hosts import FORGET_SECONDS, MAX_STREAMS, Hosts
@@ -536,6 +537,94 @@ def test_a_drain_deregisters_at_once_and_is_answered_when_everybody_has_applied_
         (answer,) = agent.link.bodies("drained")
         assert answer.drained == pb.Drained(services=[WEB], complete=True)
         assert world.mesh.told.count("drain 7f3a 1") == 1
+
+    play(scene)
+
+
+def test_a_verdict_waits_until_the_mesh_has_taken_the_registration_in() -> None:
+    async def scene(world: World) -> None:
+        world.mesh.taking_in = asyncio.get_running_loop().create_future()
+        agent = world.agent().connect()
+        agent.register(web())
+        await world.clock.settle()
+        assert agent.verdicts() == []
+        world.mesh.taking_in.set_result(None)
+        await world.clock.settle()
+        assert len(agent.verdicts()) == 1
+
+    play(scene)
+
+
+def test_a_mesh_that_cannot_take_it_in_does_not_keep_the_host_waiting() -> None:
+    async def scene(world: World) -> None:
+        world.mesh.taking_in = asyncio.get_running_loop().create_future()
+        agent = world.agent().connect()
+        agent.register(web())
+        world.mesh.taking_in.set_exception(BadInput("cannot find a free virtual address"))
+        await world.clock.settle()
+        assert len(agent.verdicts()) == 1
+
+    play(scene)
+
+
+def test_a_mesh_that_is_too_slow_does_not_keep_the_host_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(registrations, "SETTLE_SECONDS", 0.05)
+
+    async def scene(world: World) -> None:
+        world.mesh.taking_in = asyncio.get_running_loop().create_future()
+        agent = world.agent().connect()
+        agent.register(web())
+        await asyncio.sleep(0.1)
+        assert len(agent.verdicts()) == 1
+        assert not world.mesh.taking_in.cancelled(), "others wait for it too"
+
+    play(scene)
+
+
+def test_a_drain_that_nobody_applies_is_answered_as_incomplete_in_time() -> None:
+    def hasty() -> World:
+        world = World()
+        world.hosts = Hosts(
+            HostsConfig(trust_domain=DOMAIN, drain_seconds=0.05),
+            world.store,
+            world.authorities,
+            mesh=world.mesh,
+            clock=world.clock,
+            entropy=CountingEntropy(),
+        )
+        world.mesh.drain_gate = asyncio.Event()
+        return world
+
+    async def scene(world: World) -> None:
+        agent = world.agent().connect()
+        agent.register(web())
+        agent.say(drain=pb.Drain())
+        await asyncio.sleep(0.1)
+        assert agent.link.bodies("drained")[0].drained.complete is False
+
+    play(scene, hasty)
+
+
+def test_who_is_connected_is_shown_with_what_its_agent_says() -> None:
+    async def scene(world: World) -> None:
+        assert world.hosts.connection(HOST) is None
+        agent = world.agent().connect()
+        found = world.hosts.connection(HOST)
+        assert found is not None
+        assert (found[0].address, found[1].session) == ("10.0.0.4", SESSION)
+        agent.leave()
+        assert world.hosts.connection(HOST) is None
+
+    play(scene)
+
+
+def test_a_host_of_unknown_address_cannot_register_one() -> None:
+    async def scene(world: World) -> None:
+        agent = world.agent(address="").connect()
+        agent.register(web())
+        assert "sees no address of this host" in agent.verdicts()[0].services[0].reason
 
     play(scene)
 

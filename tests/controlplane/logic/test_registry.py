@@ -376,6 +376,16 @@ def test_a_host_registers_what_it_is_entitled_to(
     assert decision.instances[0].service == host
 
 
+def test_a_host_that_was_never_seen_has_no_address() -> None:
+    (refusal,) = World(source="", proven=frozenset()).decide(service()).refused
+    assert refusal.why is Why.ADDRESS
+    assert "the control plane sees no address of this host" in refusal.reason
+
+
+def test_after_a_restart_the_proven_addresses_count_without_a_stream() -> None:
+    assert keys_of(World(source="").decide(service())) == ["10.0.0.4:8080"]
+
+
 def test_a_key_that_another_host_has_registered_is_refused_until_its_lease_is_gone() -> None:
     world = World(holders={key("10.0.0.4"): (OTHER, f"api.default.{DOMAIN}")})
     (refusal,) = world.decide(service()).refused

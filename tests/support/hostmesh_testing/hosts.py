@@ -83,6 +83,8 @@ class FakeMesh:
     rejected: list[pb.Rejected] = field(default_factory=list)
     drain_answer: bool = True
     drain_gate: asyncio.Event | None = None
+    taking_in: "asyncio.Future[object] | None" = None
+    """What `on_instances` gives: done when the mesh has merged it; None = at once."""
 
     def catalogued(self, service: str) -> set[EndpointKey]:
         return self.catalog.get(service, set())
@@ -95,9 +97,12 @@ class FakeMesh:
         count = sum(instance.service == service for instance in every)
         return "mixed", count, count
 
-    def on_instances(self, host_id: str, instances: tuple[RegisteredInstance, ...]) -> None:
+    def on_instances(
+        self, host_id: str, instances: tuple[RegisteredInstance, ...]
+    ) -> "asyncio.Future[object] | None":
         self.told.append(f"instances {host_id[:4]} {len(instances)}")
         self.instances[host_id] = instances
+        return self.taking_in
 
     def on_lease_ended(self, host_id: str, instances: tuple[RegisteredInstance, ...]) -> None:
         self.told.append(f"lease ended {host_id[:4]} {len(instances)}")
