@@ -124,8 +124,8 @@ def _target(inputs: Inputs, plan: CapturePlan, *, early: bool, assume: bool) -> 
         state = RedirectState(wanted=Wanted.CAPTURED)
         return decide(plan, state, SERVING)
     named = inputs.state.envoy if inputs.state else None
-    held = envoy.hold(named, plan.proxy_uid) if named else None
-    answers = bool(held and named and named.ready and envoy.answers(plan.readiness_port, held))
+    held = envoy.hold(named, plan.proxy_uid) if named and named.ready else None
+    answers = held is not None and envoy.answers(plan.readiness_port, held)
     return decide(plan, inputs.state, Serving(alive=held is not None, answers=answers))
 
 

@@ -45,7 +45,7 @@ class Serving:
     """What the redirector itself sees of the Envoy that the state names."""
 
     alive: bool = False
-    """The process is there."""
+    """The process is there, and was seen to serve by the agent."""
     answers: bool = False
     """Its workers answer on the readiness listener."""
 

@@ -41,6 +41,8 @@ class EnvoyWatch:
     """Knows whether the Envoy of the state serves."""
 
     held: Held | None = None
+    ready: bool = False
+    """What the agent says of it."""
     serving: bool = False
     misses: int = 0
     next_ask: float = 0.0
@@ -55,6 +57,7 @@ class EnvoyWatch:
         if self.held is None and named is not None and inputs.plan is not None:
             self.held = envoy.hold(named, inputs.plan.proxy_uid)
             self.next_ask = now
+        self.ready = named is not None and named.ready
         if self.held is None or named is None or not named.ready or not self.held.alive:
             self.serving = False
         elif now >= self.next_ask and inputs.plan is not None:
@@ -63,7 +66,7 @@ class EnvoyWatch:
     @property
     def seen(self) -> Serving:
         """What is known of it now."""
-        alive = self.held is not None and self.held.alive
+        alive = self.ready and self.held is not None and self.held.alive
         return Serving(alive=alive, answers=alive and self.serving)
 
     def release(self) -> None:
