@@ -149,11 +149,12 @@ def require_mesh(ctx: Context, name: str, *, force: bool) -> None:
 
 @service.command("allow-unmeshed")
 @click.argument("name")
+@click.option("--cidr", multiple=True, help="Only endpoints in these networks; default: all.")
 @output_option
 @pass_context
-def allow_unmeshed(ctx: Context, name: str) -> None:
+def allow_unmeshed(ctx: Context, name: str, *, cidr: tuple[str, ...]) -> None:
     """Take NAME back to state mixed: endpoints without an agent are reached in plaintext."""
-    answer = ctx.api.post("services", name, "allow-unmeshed")
+    answer = ctx.api.post("services", name, "allow-unmeshed", body={"cidr": list(cidr)})
     ctx.show(answer, lambda: _sentence(answer))
 
 

@@ -16,6 +16,7 @@ from hostmesh_agent.edges.users import User
 from hostmesh_agent.logic import redirect
 from hostmesh_core.host_layout import HostLayout
 from hostmesh_core.ids import DEFAULT_TRUST_DOMAIN
+from hostmesh_core.token import JoinToken
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ def become(agent_user: str) -> None:
 def join(config_path: str, layout: HostLayout, token: str, *, as_users: Users) -> dict[str, object]:
     """Enrol this host and give what to show. The socket and the key are never root's."""
     config = read_config(config_path)
+    JoinToken.parse(token)  # before anything is made for it
     agent, envoy = as_users.agent_user(), as_users.envoy_user()
     folders.make(folders.wanted(layout, agent=agent, envoy=envoy))
     return run_as(

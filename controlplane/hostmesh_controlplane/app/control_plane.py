@@ -37,6 +37,7 @@ from hostmesh_controlplane.edges.tcp_probe import accepts
 from hostmesh_controlplane.logic import identities, merge
 from hostmesh_controlplane.logic.catalog import SourceChanged, SourceEvent, SourceStatus
 from hostmesh_controlplane.logic.publication import Publication
+from hostmesh_controlplane.logic.refusals import Reason
 from hostmesh_controlplane.logic.store import Conflict, Record
 from hostmesh_controlplane.logic.unite import Rules
 from hostmesh_controlplane.logic.vips import VipRanges
@@ -85,6 +86,7 @@ class ControlPlane:
         )
         self._hosts = self._new_hosts()
         self._grants: dict[str, Grant] = {}
+        self._ads_refusals: Counter[str] = Counter()
         self._synced = asyncio.Event()
         if self._catalogs.synced:
             self._synced.set()
@@ -177,17 +179,23 @@ class ControlPlane:
     def _accept_ads(
         self, peer: Peer, push: ads_server.Push[DeltaDiscoveryResponse]
     ) -> ProxyStream | ads_server.Refusal:
-        host_id = peer.spiffe.host_id
-        if host_id is None:
-            return ads_server.Refusal(
-                f"cannot serve {peer.spiffe}: only a host's own certificate may ask for xDS",
-                again=False,
+        host_id, domain = peer.spiffe.host_id, peer.spiffe.trust_domain
+        if host_id is None or domain != self._config.trust_domain:
+            return self._refused_ads(
+                peer, "not_a_host", "only a host's own certificate may ask for xDS"
             )
-        if self._authority.is_revoked(host_id):
-            return ads_server.Refusal(
-                f"cannot serve host {host_id}: it is revoked or never joined here", again=False
-            )
+        record = self._authority.host(host_id)
+        if record is None:
+            return self._refused_ads(peer, Reason.HOST_UNKNOWN, "it has not joined here")
+        if record.revoked:
+            return self._refused_ads(peer, Reason.HOST_REVOKED, "it is revoked")
         return self._proxies.open(host_id, peer.stream_id, self._host_mesh.scope(host_id), push)
+
+    def _refused_ads(self, peer: Peer, why: str, text: str) -> ads_server.Refusal:
+        """Count and log a stream that is not served, as the registry does for its own."""
+        self._ads_refusals[why] += 1
+        log.warning("refused xds peer=%s address=%s why=%s", peer.spiffe, peer.address, why)
+        return ads_server.Refusal(f"cannot serve {peer.spiffe}: {text}", again=False)
 
     def _held_probes(self) -> HeldProbes:
         return HeldProbes(
@@ -273,9 +281,14 @@ class ControlPlane:
             streams=lambda: len(list(self._proxies.streams())),
             leases=lambda: self._hosts.lease_count,
             leases_held=lambda: len(self._hosts.held),
-            refusals=lambda: Counter(self._authority.refusals) + Counter(self._hosts.refusals),
+            refusals=self._refusals,
             sources_healthy=lambda: {s.source: s.healthy for s in self._catalogs.statuses()},
             certificate_hours_left=hours,
+        )
+
+    def _refusals(self) -> Mapping[str, int]:
+        return (
+            Counter(self._authority.refusals) + Counter(self._hosts.refusals) + self._ads_refusals
         )
 
 

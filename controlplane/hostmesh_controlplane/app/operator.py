@@ -13,10 +13,11 @@ from hostmesh_controlplane.logic import answers, service_state
 from hostmesh_controlplane.logic.catalog import SourceStatus
 from hostmesh_controlplane.logic.grants import GrantChange
 from hostmesh_controlplane.logic.host_record import HostRecord
+from hostmesh_controlplane.logic.request_body import RequestBody
 from hostmesh_controlplane.logic.service_state import Decision
 from hostmesh_controlplane.logic.tokens import TokenRecord, TokenRequest, covers
 from hostmesh_core import type_urls
-from hostmesh_core.errors import BadInput, Refused
+from hostmesh_core.errors import Refused
 from hostmesh_core.model import InboundMode, Service
 from hostmesh_core.xds.reports import TypeStatus
 
@@ -92,7 +93,10 @@ class Operator:
     async def _require_mesh(self, call: Call) -> object:
         service = self._mesh.find(call.path["name"])
         record = self._mesh.state.record(service.host)
-        decision = service_state.require_mesh(service, record, force=call.body.get("force") is True)
+        body = RequestBody(call.body, what="require the mesh")
+        force = body.flag("force")
+        body.done()
+        decision = service_state.require_mesh(service, record, force=force)
         withheld = len(decision.withheld)
         return await self._decided(
             service, decision, f"{service.host} is in state mesh; {withheld} endpoint(s) withheld"
@@ -101,11 +105,11 @@ class Operator:
     async def _allow_unmeshed(self, call: Call) -> object:
         service = self._mesh.find(call.path["name"])
         record = self._mesh.state.record(service.host)
+        body = RequestBody(call.body, what="allow unmeshed endpoints")
+        cidrs = body.cidrs("cidr")
+        body.done()
         decision = service_state.allow_unmeshed(
-            service,
-            record,
-            cidrs=_texts(call.body.get("cidr")),
-            required_by=self._required(service),
+            service, record, cidrs=cidrs, required_by=self._required(service)
         )
         admitted = len(decision.admitted)
         return await self._decided(
@@ -130,6 +134,7 @@ class Operator:
 
     async def _accept(self, call: Call) -> object:
         name = call.path["name"]
+        RequestBody(call.body, what="accept the source").done()
         released = self._catalogs.accept(name)
         return {"done": f"source {name} is believed again: {released} held endpoint(s) released"}
 
@@ -181,7 +186,10 @@ class Operator:
 
     async def _revoke(self, call: Call) -> object:
         record = self._authority.find_host(call.path["host"])
-        await self._authority.revoke_host(record.host_id, str(call.body.get("reason", "")))
+        body = RequestBody(call.body, what="revoke the host")
+        reason = body.text("reason", "")
+        body.done()
+        await self._authority.revoke_host(record.host_id, reason)
         return {"done": f"host {record.hostname} ({record.host_id}) is revoked"}
 
     async def _tokens(self, _: Call) -> object:
@@ -198,16 +206,9 @@ class Operator:
         }
 
     async def _revoke_token(self, call: Call) -> object:
+        RequestBody(call.body, what="revoke the token").done()
         record = await self._authority.revoke_token(call.path["id"])
         return {"done": f"token {record.id} is revoked"}
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise BadInput("cannot use `cidr`: expected a list of texts")
-    return tuple(value)
 
 
 def _source_row(status: SourceStatus, counts: Mapping[str, tuple[int, int, int]]) -> answers.Row:
