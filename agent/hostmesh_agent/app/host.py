@@ -8,10 +8,10 @@ and gives the answers to whoever asked. What to register is decided elsewhere an
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NoReturn, Protocol, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import NoReturn, TypeVar
 
+from hostmesh_agent.app.host_listeners import AgentFacts, Clock, Entropy, HostListeners
 from hostmesh_agent.app.host_stream import Stream
 from hostmesh_agent.app.identity import IssueResult
 from hostmesh_agent.edges import host_client
@@ -20,11 +20,13 @@ from hostmesh_agent.edges.xds_upstream import Credentials
 from hostmesh_agent.logic.relay_failover import Failover
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.bundle import TrustBundles
-from hostmesh_core.errors import BadInput, HostmeshError, Unreachable
+from hostmesh_core.errors import HostmeshError, Unreachable
 from hostmesh_core.grant import Grant
 from hostmesh_core.host_session import Body, HostSession, subject
 from hostmesh_core.ids import Identity
 from hostmesh_core.rotation import Renewal
+
+__all__ = ["AgentFacts", "HostListeners", "HostService"]
 
 log = logging.getLogger("hostmesh.host")
 
@@ -38,54 +40,6 @@ DRAIN_SECONDS = 40.0
 """Longer than the control plane waits for the subscribers."""
 PROOF_SECONDS = 15.0
 """Between tries to reach the control plane by the other address family."""
-
-
-class Clock(Protocol):
-    """What this asks of a clock."""
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-
-
-class Entropy(Protocol):
-    """What this asks of randomness."""
-
-    def hex(self, bits: int) -> str:
-        """Give random bits in hexadecimal."""
-
-    def jitter(self) -> float:
-        """Give a number from 0 to 1."""
-
-
-def _ignore(*_: object) -> None:
-    """Nobody listens."""
-
-
-async def _knows_nothing(kind: str, _: Mapping[str, str]) -> bytes:
-    raise BadInput(f"cannot answer {kind!r}: this agent does not know such questions")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostListeners:
-    """Who is told what. Called on the event loop, so they must not block."""
-
-    on_welcome: Callable[[pb.Welcome], None] = _ignore
-    """A stream is up, or the grant has changed."""
-    on_lost: Callable[[str], None] = _ignore
-    """No stream is up; the sentence says why and what happens next."""
-    on_verdict: Callable[[pb.Verdict], None] = _ignore
-    on_revoked: Callable[[str], None] = _ignore
-    on_query: Callable[[str, Mapping[str, str]], Awaitable[bytes]] = _knows_nothing
-    """Kind and arguments -> the answer's bytes. Raises a HostmeshError."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgentFacts:
-    """What the agent says of itself; for tables, decides nothing."""
-
-    agent_version: str = ""
-    envoy_version: str = ""
-    hostname: str = ""
 
 
 class HostService:
