@@ -15,6 +15,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from aiohttp import web
@@ -24,7 +25,10 @@ from hostmesh_controlplane.edges.rate_limit import RateLimit
 from hostmesh_core.errors import BadInput, HostmeshError
 
 MAX_BODY_BYTES = 16 * 1024
+HANDSHAKE_SECONDS = 5.0
 REQUEST_SECONDS = 10.0
+CONNECTION_SECONDS = 30.0
+"""Who says nothing must not hold a connection for ever: they are counted by the system."""
 ANSWER_SECONDS = 0.1
 """No answer about a token comes sooner, so that its time tells nothing."""
 _JSON = {"Content-Type": "application/json"}
@@ -103,15 +107,35 @@ async def serve(
     load_credentials(context, *credentials)
     with closing(open_socket(listen)) as bound:
         runner = web.AppRunner(
-            application, access_log=None, handle_signals=False, keepalive_timeout=REQUEST_SECONDS
+            application, access_log=None, handle_signals=False, shutdown_timeout=1.0
         )
         await runner.setup()
+        server = await _accepting(runner, bound, context)
         try:
-            await web.SockSite(runner, bound, ssl_context=context, backlog=1024).start()
             host, port = bound.getsockname()[:2]
-            yield Listening((host, port), lambda key, chain: load_credentials(context, key, chain))
+            yield Listening((host, port), partial(load_credentials, context))
         finally:
+            server.close()
             await runner.cleanup()
+
+
+async def _accepting(
+    runner: web.AppRunner, bound: socket.socket, context: ssl.SSLContext
+) -> asyncio.Server:
+    """Accept connections that end after a while, whatever they do or do not: joining is short."""
+    loop = asyncio.get_running_loop()
+    new_connection = runner.server
+    if new_connection is None:
+        raise RuntimeError("the runner is not set up")
+
+    def accepted() -> asyncio.Protocol:
+        handler = new_connection()
+        loop.call_later(CONNECTION_SECONDS, handler.force_close)
+        return handler
+
+    return await loop.create_server(
+        accepted, sock=bound, ssl=context, ssl_handshake_timeout=HANDSHAKE_SECONDS, backlog=1024
+    )
 
 
 def open_socket(listen: str) -> socket.socket:

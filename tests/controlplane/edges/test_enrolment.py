@@ -195,6 +195,21 @@ def test_plain_http_gets_nothing(server: Server) -> None:
     assert b"CERTIFICATE" not in answer
 
 
+def test_who_says_nothing_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(enrolment, "CONNECTION_SECONDS", 0.5)
+    monkeypatch.setattr(enrolment, "HANDSHAKE_SECONDS", 0.3)
+    with enrolment_server(tmp_path) as server:
+        where = (server.address.host, server.address.port)
+        with closing(socket.create_connection(where, timeout=5)) as silent:
+            assert silent.recv(1) == b""
+        with (
+            closing(socket.create_connection(where, timeout=5)) as plain,
+            _context().wrap_socket(plain) as secure,
+        ):
+            secure.sendall(b"GET /v1/bundle HT")
+            assert secure.recv(1) == b""
+
+
 def test_tls_below_1_3_is_refused(server: Server) -> None:
     context = _context()
     context.maximum_version = ssl.TLSVersion.TLSv1_2
