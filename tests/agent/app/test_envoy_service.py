@@ -3,22 +3,24 @@
 import asyncio
 import os
 import signal
+import socket
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
-from hostmesh_agent.app.envoy import Callbacks, EnvoyService, Node
+from hostmesh_agent.app.envoy import EnvoyService, Node
 from hostmesh_agent.edges import http_get, worker_probe
 from hostmesh_agent.logic.lifecycle import Phase
 from hostmesh_core.errors import Refused
 from hostmesh_testing import small_listeners
 from hostmesh_testing.envoy_host import FAST, EnvoyHost, envoy_host
+from hostmesh_testing.envoy_scenario import Heard, agent, alive, hello, hello_once, serving, until
 from hostmesh_testing.rooted_layout import free_ports
-from hostmesh_testing.waiting import wait_until
 
 pytestmark = pytest.mark.process
 
@@ -27,78 +29,6 @@ pytestmark = pytest.mark.process
 def host() -> Iterator[EnvoyHost]:
     with envoy_host() as made:
         yield made
-
-
-@dataclass
-class Heard:
-    """What the service told the rest of the agent."""
-
-    phases: list[Phase] = field(default_factory=list)
-    running: list[tuple[int, int]] = field(default_factory=list)
-    down: list[str] = field(default_factory=list)
-    loops: list[int] = field(default_factory=list)
-
-    def callbacks(self) -> Callbacks:
-        return Callbacks(
-            on_state=lambda phase, _: self.phases.append(phase),
-            on_running=lambda epoch, pid: self.running.append((epoch, pid)),
-            on_down=self.down.append,
-            on_crash_loop=self.loops.append,
-        )
-
-
-Scenario = Callable[[EnvoyService], Awaitable[None]]
-
-
-def agent(host: EnvoyHost, scenario: Scenario) -> Heard:
-    """Run one agent's Envoy service for as long as the scenario takes."""
-    heard = Heard()
-
-    async def run() -> None:
-        service = EnvoyService(host.config, host.layout, Node(id="test"), heard.callbacks())
-        task = asyncio.ensure_future(service.run())
-        try:
-            async with asyncio.timeout(60):
-                await scenario(service)
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-
-    asyncio.run(run())
-    return heard
-
-
-async def until(condition: Callable[[], object], seconds: float = 15.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  the condition is another process's
-            await asyncio.sleep(0.005)
-
-
-async def serving(service: EnvoyService) -> int:
-    """Bring Envoy up; gives its pid."""
-    service.want(up=True)
-    await until(lambda: service.serving)
-    assert service.pid is not None
-    return service.pid
-
-
-def alive(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
-
-
-async def hello(port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
-    answer = await http_get.fetch(reader, writer, http_get.Ask("/"), max_bytes=1000)
-    assert answer.status == 200, port
-    return answer.body
-
-
-async def hello_once(port: int) -> bytes:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        return await hello(port, reader, writer)
-    finally:
-        writer.close()
 
 
 def test_starts_when_wanted_and_is_proven_by_a_worker(host: EnvoyHost) -> None:
@@ -181,7 +111,9 @@ def test_a_hot_restart_loses_no_request_and_keeps_what_is_open(host: EnvoyHost) 
         with pytest.raises(Refused, match="epoch 0 still has connections"):
             await service.hot_restart()
         held_writer.close()
-        await until(lambda: not alive(old))  # parent_shutdown_seconds, 4 here
+        assert service.epochs == (0, 1)
+        await until(lambda: service.epochs == (1,))  # parent_shutdown_seconds, 4 here
+        assert not alive(old)
         server.close()
         await service.hot_restart()
         assert service.epoch == 2
@@ -191,47 +123,42 @@ def test_a_hot_restart_loses_no_request_and_keeps_what_is_open(host: EnvoyHost) 
     assert not heard.down
 
 
-def test_a_new_agent_goes_on_with_the_envoy_it_finds(host: EnvoyHost) -> None:
+def test_strangers_learn_the_status_code_alone(host: EnvoyHost) -> None:
+    addresses = own_addresses()
+    if not addresses:
+        pytest.skip("this machine has no address but loopback's")
     host.start_runner()
     host.start_relay()
-    pids: list[int | None] = []
 
-    async def first(service: EnvoyService) -> None:
-        pids.append(await serving(service))
-        await service.hot_restart()
-        pids.append(service.pid)
+    async def ask(address: str) -> http_get.Answer:
+        reader, writer = await asyncio.open_connection(address, host.config.ports.readiness)
+        try:
+            wanted = http_get.Ask("/healthz/ready")
+            return await http_get.fetch(reader, writer, wanted, max_bytes=1000)
+        finally:
+            writer.close()
 
-    async def second(service: EnvoyService) -> None:
-        await until(lambda: service.serving)
-        pids.append(service.pid)
-        service.want(up=True)
-        await asyncio.sleep(0.2)
-        assert service.epoch == 1
+    async def scenario(service: EnvoyService) -> None:
+        await serving(service)
+        for address in ("127.0.0.1", "::1", *addresses):
+            answer = await ask(address)
+            told = {"x-hostmesh-epoch"} if address in ("127.0.0.1", "::1") else set()
+            assert (answer.status, answer.body) == (200, b"")
+            usual = {"date", "connection", "content-length", "transfer-encoding"}
+            assert answer.headers.keys() - usual == told, address
 
-    agent(host, first)
-    heard = agent(host, second)
-    assert pids[1] == pids[2] != pids[0]
-    assert heard.phases[-1] is Phase.RUNNING
-    assert Phase.STARTING not in heard.phases
-    assert heard.running == [(1, pids[1])]
+    agent(host, scenario)
 
 
-def test_a_new_agent_learns_of_an_end_that_nobody_saw(host: EnvoyHost) -> None:
-    host.start_runner()
-    host.start_relay()
-    pids: list[int] = []
-
-    async def first(service: EnvoyService) -> None:
-        pids.append(await serving(service))
-
-    async def second(service: EnvoyService) -> None:
-        assert await serving(service) != pids[0]
-
-    agent(host, first)
-    os.kill(pids[0], signal.SIGKILL)
-    wait_until(lambda: not alive(pids[0]), what="the runner's reaping")
-    heard = agent(host, second)
-    assert heard.phases == [Phase.STARTING, Phase.RUNNING]
+def own_addresses() -> list[str]:
+    """Give this machine's addresses beside loopback's and link-local ones."""
+    found = [
+        entry.address
+        for entries in psutil.net_if_addrs().values()
+        for entry in entries
+        if entry.family in (socket.AF_INET, socket.AF_INET6)
+    ]
+    return [text for text in found if not text.startswith(("127.", "fe80")) and text != "::1"]
 
 
 def test_an_envoy_without_configuration_is_never_ready_and_is_killed(host: EnvoyHost) -> None:
@@ -289,36 +216,6 @@ def test_a_crash_loop_is_told_and_backed_off(host: EnvoyHost) -> None:
     assert heard.loops == [3]
 
 
-def test_a_runner_that_cannot_start_envoy_says_why(host: EnvoyHost) -> None:
-    host.start_runner(replace(host.settings, binary="/nonexistent/envoy"))
-
-    async def scenario(service: EnvoyService) -> None:
-        service.want(up=True)
-        await until(lambda: service.phase is Phase.BACKOFF)
-
-    assert Phase.RUNNING not in agent(host, scenario).phases
-
-
-def test_the_runners_death_takes_envoy_along_and_the_next_one_starts_again(
-    host: EnvoyHost,
-) -> None:
-    runner = host.start_runner()
-    host.start_relay()
-
-    async def scenario(service: EnvoyService) -> None:
-        pid = await serving(service)
-        runner.kill()
-        runner.wait()
-        await until(lambda: not alive(pid))
-        await until(lambda: service.runner_problem)
-        host.start_runner()
-        await until(lambda: service.serving and service.pid != pid)
-        assert service.epoch == 0
-
-    heard = agent(host, scenario)
-    assert len(heard.running) == 2
-
-
 def test_drains_before_it_stops(host: EnvoyHost) -> None:
     (http,) = free_ports(1)
     host.world.put(small_listeners.hello("hello", http))
@@ -340,30 +237,6 @@ def test_drains_before_it_stops(host: EnvoyHost) -> None:
         assert service.phase is Phase.STOPPED
 
     agent(host, scenario)
-
-
-def test_a_runner_that_is_told_to_end_drains_first(host: EnvoyHost) -> None:
-    (http,) = free_ports(1)
-    host.world.put(small_listeners.hello("hello", http))
-    runner = host.start_runner()
-    host.start_relay()
-
-    async def scenario(service: EnvoyService) -> None:
-        pid = await serving(service)
-        reader, writer = await asyncio.open_connection("127.0.0.1", http)
-        runner.terminate()
-        await asyncio.sleep(0.5)
-        answer = await worker_probe.probe(host.config.ports.readiness)
-        assert answer is None or not answer.ready
-        assert alive(pid)
-        assert await hello(http, reader, writer) == b"hello"
-        writer.close()
-        closed = time.monotonic()
-        await until(lambda: not alive(pid))
-        assert time.monotonic() - closed < 1.5  # and not only when the two seconds are over
-
-    agent(host, scenario)
-    assert runner.wait(5) == 0
 
 
 def test_an_envoy_whose_workers_hang_is_said_to_be_down(host: EnvoyHost) -> None:
