@@ -1,5 +1,6 @@
 """One source while it runs: the edge that reads it, and what its facts come to."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Protocol
@@ -13,13 +14,14 @@ from hostmesh_controlplane.events.catalogs import (
     ConsulSentinel,
     ConsulService,
     FilesRead,
+    FileText,
 )
 from hostmesh_controlplane.logic import consul_catalog, holds, static_catalog
 from hostmesh_controlplane.logic.catalog import CatalogService, SourceChanged
 from hostmesh_controlplane.logic.consul_catalog import ConsulMapping
 from hostmesh_controlplane.logic.holds import HoldRules, Holds
 from hostmesh_controlplane.logic.source_views import StoredSource, StoredView
-from hostmesh_controlplane.logic.static_catalog import StaticCatalog
+from hostmesh_controlplane.logic.static_catalog import ParsedFile, StaticCatalog
 from hostmesh_core.errors import BadInput
 from hostmesh_core.ids import EndpointKey
 
@@ -70,6 +72,7 @@ class StaticReader:
     def __init__(self, source: StaticSource, *, mesh_domain: str) -> None:
         self._edge = StaticFiles(source.name, source.path, poll_seconds=source.poll_seconds)
         self._catalog = StaticCatalog(source.name, mesh_domain)
+        self._parsed: dict[FileText, ParsedFile] = {}
         self.held = 0
         self.blind = ""
         self.remembered = StoredSource()
@@ -81,14 +84,29 @@ class StaticReader:
 
     async def run(self, emit: Emit) -> None:
         """Read the files for ever."""
-        await self._edge.run(emit)
+
+        async def read(fact: CatalogFact) -> None:
+            if isinstance(fact, FilesRead):
+                # Ten thousand documents take seconds: leases must not wait for them.
+                for file in fact.changed:
+                    self._parsed[file] = await asyncio.to_thread(self._parse, file)
+            emit(fact)
+
+        await self._edge.run(read)
 
     def take(self, fact: CatalogFact, _: float) -> list[SourceChanged]:
         """Take in files that changed."""
         if not isinstance(fact, FilesRead):
             return []
-        self._catalog, changes = static_catalog.files_read(self._catalog, fact)
+        files = {
+            file.path: self._parsed.pop(file) if file in self._parsed else self._parse(file)
+            for file in fact.changed
+        }
+        self._catalog, changes = static_catalog.files_read(self._catalog, fact, files)
         return changes
+
+    def _parse(self, file: FileText) -> ParsedFile:
+        return static_catalog.parsed(file, mesh_domain=self._catalog.mesh_domain)
 
     def accept(self) -> list[SourceChanged]:
         """Nothing of it is ever held."""

@@ -6,7 +6,7 @@ file system, and sees an atomic rename as well as an edit in place.
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from hostmesh_controlplane.events.catalogs import (
@@ -20,6 +20,7 @@ from hostmesh_controlplane.events.catalogs import (
 from hostmesh_core.documents import MAX_BYTES
 
 SUFFIXES = (".yaml", ".yml", ".json")
+MAX_PAUSE_SECONDS = 30.0
 
 Signature = tuple[int, int, int]
 """Modification time in ns, size, inode."""
@@ -36,12 +37,17 @@ class StaticFiles:
         self._away = ""
         self._synced = False
 
-    async def run(self, emit: Callable[[CatalogFact], None]) -> None:
+    async def run(self, emit: Callable[[CatalogFact], Awaitable[None]]) -> None:
         """Read now, and at every poll; never returns. Nothing that files do can end it."""
+        loop = asyncio.get_running_loop()
         while True:
-            for fact in await asyncio.to_thread(self.step):
-                emit(fact)
-            await asyncio.sleep(self._poll_seconds)
+            start = loop.time()
+            facts = await asyncio.to_thread(self.step)
+            # Where a look takes long, for there are many files, it takes a twentieth of the time.
+            pause = max(self._poll_seconds, 20 * (loop.time() - start))
+            for fact in facts:
+                await emit(fact)
+            await asyncio.sleep(min(pause, MAX_PAUSE_SECONDS))
 
     def step(self) -> list[CatalogFact]:
         """Look once; give what is to be told."""

@@ -5,7 +5,7 @@ and says so. Where a bad document does not even tell which object it is, everyth
 held before stays.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from immutables import Map
@@ -48,6 +48,17 @@ Usable = ServiceEntry | Workload
 
 
 @dataclass(frozen=True, slots=True)
+class ParsedFile:
+    """What one file says, whatever it said before."""
+
+    objects: tuple[Usable, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    bad: frozenset[ObjectName | None] = frozenset()
+    """Objects whose document cannot be used; None = one that does not tell which it is."""
+    unreadable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class FileView:
     """What one file comes to: the objects in force, and what is wrong with it."""
 
@@ -76,29 +87,52 @@ class StaticCatalog:
         return tuple(sorted([*found, *self.duplicates], key=lambda p: (p.file, p.line, p.message)))
 
 
+def parsed(file: FileText, *, mesh_domain: str) -> ParsedFile:
+    """Read a file's documents: the part that costs, and needs nothing but the file."""
+    if file.problem:
+        return ParsedFile(unreadable=True, problems=(Problem(file.path, 1, file.problem),))
+    documents, unread = read_all(file.text, file=file.path)
+    good: dict[ObjectName, Usable] = {}
+    problems = list(unread)
+    bad: set[ObjectName | None] = {None} if unread else set()
+    for document in documents:
+        try:
+            usable = _usable(document, mesh_domain)
+            first = good.setdefault(usable.resource.name, usable)
+            if first is not usable:
+                problems.append(_twice(usable.resource, first.resource))
+        except Unusable as error:
+            bad.add(error.name)
+            problems += error.problems
+    return ParsedFile(tuple(good.values()), tuple(problems), frozenset(bad))
+
+
 def files_read(
-    catalog: StaticCatalog, event: FilesRead
+    catalog: StaticCatalog, event: FilesRead, files: Mapping[str, ParsedFile]
 ) -> tuple[StaticCatalog, list[SourceChanged]]:
-    """Take in changed and gone files; give the services that truly changed."""
-    files = catalog.files
+    """Take in changed files, parsed, and gone ones; give the services that truly changed."""
+    views = {file.path: files[file.path] for file in event.changed}
+    after = {path: _view(views[path], catalog.files.get(path, FileView())) for path in views}
+    with_files = catalog.files.update(after)
     for path in event.gone:
-        files = files.delete(path) if path in files else files
-    for file in event.changed:
-        known = files.get(file.path, FileView())
-        files = files.set(file.path, _file_view(file, known, catalog.mesh_domain))
-    objects, duplicates = _unique(files)
-    services = {service.host: service for service in _services(objects, catalog.mesh_domain)}
-    unread = any(view.problems for view in files.values())
+        with_files = with_files.delete(path) if path in with_files else with_files
+    objects, duplicates = _unique(with_files)
+    paths = [*after, *event.gone]
+    touched = [u for files in (catalog.files, with_files) for u in _objects(files, paths)]
+    # A name that stands in two files moves from one to the other when the first one goes.
+    shared = {problem.message for problem in (*catalog.duplicates, *duplicates)}
+    services = _resettled(catalog, objects, None if shared else touched)
+    unread = any(view.problems for view in with_files.values())
     kept = {h: s for h, s in catalog.inherited.items() if unread and h not in services}
-    services |= kept
-    hosts = sorted({*catalog.services, *services})
+    services = services.update(kept)
     changes = [
         SourceChanged(catalog.source, host, services.get(host))
-        for host in hosts
-        if catalog.services.get(host) != services.get(host)
+        for host in sorted({*catalog.services, *services})
+        if catalog.services.get(host) is not services.get(host)
+        and catalog.services.get(host) != services.get(host)
     ]
-    after = replace(catalog, files=files, services=Map(services), inherited=Map(kept))
-    return replace(after, duplicates=tuple(duplicates)), changes
+    told = replace(catalog, files=with_files, services=services, inherited=Map(kept))
+    return replace(told, duplicates=tuple(duplicates)), changes
 
 
 def loaded(catalog: StaticCatalog, services: Iterable[CatalogService]) -> StaticCatalog:
@@ -107,33 +141,20 @@ def loaded(catalog: StaticCatalog, services: Iterable[CatalogService]) -> Static
     return replace(catalog, services=stored, inherited=stored)
 
 
-def _file_view(file: FileText, known: FileView, mesh_domain: str) -> FileView:
-    """Read a file; keep what it held before where that is not told any more."""
-    if file.problem:
+def _view(parsed: ParsedFile, known: FileView) -> FileView:
+    """Keep what a file held before where it does not tell that any more."""
+    if parsed.unreadable:
         stay = "; its objects stay as they were" if known.objects else ""
-        return replace(known, problems=(Problem(file.path, 1, file.problem + stay),))
-    documents, unread = read_all(file.text, file=file.path)
-    good: dict[ObjectName, Usable] = {}
-    problems = list(unread)
-    bad: list[Unusable] = []
-    for document in documents:
-        try:
-            usable = _usable(document, mesh_domain)
-            first = good.setdefault(usable.resource.name, usable)
-            if first is not usable:
-                problems.append(_twice(usable.resource, first.resource))
-        except Unusable as error:
-            bad.append(error)
-            problems += error.problems
-    nameless = bool(unread) or any(error.name is None for error in bad)
-    kept = {
-        old.resource.name: old
+        problems = (replace(p, message=p.message + stay) for p in parsed.problems)
+        return replace(known, problems=tuple(problems))
+    good = {usable.resource.name for usable in parsed.objects}
+    kept = [
+        old
         for old in known.objects
-        if old.resource.name not in good
-        and (nameless or old.resource.name in [error.name for error in bad])
-    }
-    problems += [_kept(file.path, usable.resource) for usable in kept.values()]
-    return FileView(tuple([*good.values(), *kept.values()]), tuple(problems))
+        if old.resource.name not in good and (None in parsed.bad or old.resource.name in parsed.bad)
+    ]
+    said = (_kept(usable.resource) for usable in kept)
+    return FileView((*parsed.objects, *kept), (*parsed.problems, *said))
 
 
 def _usable(document: Document, mesh_domain: str) -> Usable:
@@ -148,8 +169,13 @@ def _twice(second: Resource, first: Resource) -> Problem:
     return second.problem(("metadata", "name"), f"is there already, at {first.origin}; it counts")
 
 
-def _kept(path: str, resource: Resource) -> Problem:
-    return Problem(path, 1, f"{resource.name}: its last good version stays in force")
+def _kept(resource: Resource) -> Problem:
+    message = f"{resource.name}: its last good version stays in force"
+    return Problem(resource.document.file, 1, message)
+
+
+def _objects(files: Map[str, FileView], paths: Iterable[str]) -> list[Usable]:
+    return [usable for path in paths for usable in files.get(path, FileView()).objects]
 
 
 def _unique(files: Map[str, FileView]) -> tuple[list[Usable], list[Problem]]:
@@ -164,7 +190,27 @@ def _unique(files: Map[str, FileView]) -> tuple[list[Usable], list[Problem]]:
     return list(found.values()), duplicates
 
 
-def _services(objects: Iterable[Usable], mesh_domain: str) -> Iterator[CatalogService]:
+def _resettled(
+    catalog: StaticCatalog, objects: Iterable[Usable], touched: Iterable[Usable] | None
+) -> Map[str, CatalogService]:
+    """Give all services; only those of touched objects are made anew, None = all."""
+    entries, workloads = _indexed(objects)
+    hosts = {*entries, *catalog.services}
+    if touched is not None:
+        hosts = _touched_hosts(entries, touched) | set(catalog.inherited)
+    made = catalog.services.mutate()
+    for host in hosts:
+        if host in entries:
+            made[host] = _service(host, entries[host], workloads, catalog.mesh_domain)
+        else:
+            made.pop(host, None)
+    return made.finish()
+
+
+def _indexed(
+    objects: Iterable[Usable],
+) -> tuple[dict[str, list[ServiceEntry]], dict[str, list[Workload]]]:
+    """Give entries by host and workloads by namespace."""
     entries: dict[str, list[ServiceEntry]] = {}
     workloads: dict[str, list[Workload]] = {}
     for usable in objects:
@@ -173,8 +219,29 @@ def _services(objects: Iterable[Usable], mesh_domain: str) -> Iterator[CatalogSe
         else:
             for host in usable.spec.hosts:
                 entries.setdefault(host, []).append(usable)
-    for host, of_host in entries.items():
-        yield _service(host, of_host, workloads, mesh_domain)
+    return entries, workloads
+
+
+def _touched_hosts(
+    entries: Mapping[str, list[ServiceEntry]], touched: Iterable[Usable]
+) -> set[str]:
+    """Give the hosts of touched entries, and of those whose selector may see a touched workload."""
+    hosts: set[str] = set()
+    namespaces: set[str] = set()
+    for usable in touched:
+        if isinstance(usable, Workload):
+            namespaces.add(usable.resource.name.namespace)
+        else:
+            hosts.update(usable.spec.hosts)
+    selecting = (
+        host
+        for host, of_host in entries.items()
+        if namespaces
+        and any(
+            e.spec.workloadSelector and e.resource.name.namespace in namespaces for e in of_host
+        )
+    )
+    return hosts | set(selecting)
 
 
 def _service(

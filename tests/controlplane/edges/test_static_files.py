@@ -93,7 +93,7 @@ def test_the_loop_tells_what_it_sees(tmp_path: Path) -> None:
         seen: asyncio.Queue[CatalogFact] = asyncio.Queue()
         async with asyncio.TaskGroup() as tasks:
             edge = StaticFiles("files", str(tmp_path), poll_seconds=0.01)
-            loop = tasks.create_task(edge.run(seen.put_nowait))
+            loop = tasks.create_task(edge.run(seen.put))
             fact = await seen.get()
             loop.cancel()
         return fact

@@ -1,6 +1,9 @@
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from hostmesh_controlplane.events.catalogs import FilesRead, FileText
 from hostmesh_controlplane.logic.catalog import CatalogService, SourceChanged
-from hostmesh_controlplane.logic.static_catalog import StaticCatalog, files_read
+from hostmesh_controlplane.logic.static_catalog import StaticCatalog, files_read, parsed
 from hostmesh_core.model import Locality, Port, Protocol
 
 REVIEWS = "reviews.default.mesh.internal"
@@ -39,7 +42,11 @@ class Source:
     def write(self, **files: str | None) -> list[SourceChanged]:
         texts = tuple(FileText(f"{n}.yaml", t) for n, t in files.items() if t is not None)
         gone = tuple(f"{name}.yaml" for name, text in files.items() if text is None)
-        self.catalog, changes = files_read(self.catalog, FilesRead("files", texts, gone))
+        return self.read(FilesRead("files", texts, gone))
+
+    def read(self, event: FilesRead) -> list[SourceChanged]:
+        files = {file.path: parsed(file, mesh_domain="mesh.internal") for file in event.changed}
+        self.catalog, changes = files_read(self.catalog, event, files)
         return changes
 
     def service(self, host: str = REVIEWS) -> CatalogService:
@@ -163,9 +170,7 @@ def test_an_unreadable_file_keeps_its_objects() -> None:
     source = Source()
     source.write(a=entry())
     text = FileText("a.yaml", "", "cannot read a.yaml: Permission denied")
-    source.catalog, changes = files_read(source.catalog, FilesRead("files", (text,)))
-
-    assert changes == []
+    assert source.read(FilesRead("files", (text,))) == []
     assert "Permission denied; its objects stay as they were" in source.problems()[0]
 
 
@@ -207,3 +212,38 @@ def test_kinds_and_workload_entries_without_annotations_of_ours() -> None:
     source.write(a=wrong + "kind: Gateway\napiVersion: v1\nmetadata: {name: g}\n")
     assert len(source.problems()) == 2
     assert all("cannot use a.yaml" in problem for problem in source.problems())
+
+
+DOCUMENTS = {
+    "entry": entry(),
+    "moved": entry(spec="endpoints: [{address: 10.0.0.9}]"),
+    "selecting": entry("ratings", spec="workloadSelector: {labels: {app: reviews}}"),
+    "more": entry().replace("{name: reviews}", "{name: more}"),
+    "one": workload("w1", "10.0.0.1"),
+    "other": workload("w1", "10.0.0.2"),
+    "two": workload("w2", "10.0.0.3"),
+}
+contents = st.lists(st.sampled_from(sorted(DOCUMENTS)), max_size=4, unique=True)
+edits = st.lists(
+    st.tuples(st.sampled_from("abc"), st.one_of(st.none(), contents)), min_size=1, max_size=8
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(edits)
+def test_what_is_read_change_by_change_is_what_is_read_at_once(
+    written: list[tuple[str, list[str] | None]],
+) -> None:
+    source, files = Source(), dict[str, str]()
+    told: dict[str, CatalogService | None] = {}
+    for name, documents in written:
+        text = None if documents is None else "".join(DOCUMENTS[one] for one in documents)
+        files.pop(name, None)
+        files.update({} if text is None else {name: text})
+        told.update({change.host: change.service for change in source.write(**{name: text})})
+    fresh = Source()
+    fresh.write(**files)
+
+    assert dict(source.catalog.services) == dict(fresh.catalog.services)
+    assert source.problems() == fresh.problems()
+    assert {h: s for h, s in told.items() if s} == dict(fresh.catalog.services)
