@@ -84,8 +84,9 @@ class SpiffeId:
     def identity(self) -> Identity | None:
         """The workload identity that this id states, or None for any other path."""
         match self.path.split("/"):
-            case ["", "ns", namespace, "sa", account] if is_dns_label(namespace):
-                return Identity(namespace, account)
+            case ["", "ns", namespace, "sa", account]:
+                labels = is_dns_label(namespace) and is_dns_label(account)
+                return Identity(namespace, account) if labels else None
             case _:
                 return None
 
