@@ -5,19 +5,20 @@ import re
 import ssl
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from websockets.sync.client import connect as websocket
 
 from hostmesh_ctl.demo import inside
 from hostmesh_ctl.demo.failures import serial_of
 from hostmesh_ctl.demo.hosts import Lab
 from hostmesh_ctl.demo.mesh import Agent, wait_for
 from hostmesh_ctl.demo.traffic import App
-from hostmesh_testing.lab_mesh import LabMesh, call
+from hostmesh_testing.lab_mesh import LabMesh, start_module, virtual_address
 from hostmesh_testing.loaded import Loaded, told
 
 PORT = 9080
+SOCKET_PORT = 9081
 ROTATIONS = 20
 KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END", re.DOTALL)
 SHORT = "ca: {leaf_hours: 0.01, outage_hours: 0.002}\n"
@@ -32,9 +33,18 @@ class Pair:
         host = mesh.host("server")
         self.app = App(host, "app", PORT)
         self.app.start()
-        self.server = mesh.join(host, [f"{{name: web, port: {PORT}, protocol: http}}"])
+        words = ["hostmesh_testing.lab_apps.websocket_echo", str(SOCKET_PORT)]
+        start_module(host, "sock", words)
+        entries = [
+            f"{{name: {name}, port: {port}, protocol: http}}"
+            for name, port in (("web", PORT), ("sock", SOCKET_PORT))
+        ]
+        token = ["--service-account", "server", "--service", "web", "--service", "sock"]
+        self.server = mesh.join(host, entries, token=token)
         self.client = mesh.join(mesh.host("client"))
         mesh.wait_meshed("web", 1)
+        mesh.wait_meshed("sock", 1)
+        wait_for("a first handshake", self.client_hash)
 
     def serial(self) -> str:
         """Give the serial that the server shows to a TLS dial."""
@@ -49,19 +59,17 @@ class Pair:
         ):
             return serial_of(tls.getpeercert(binary_form=True) or b"")
 
-    def client_hashes(self) -> set[str]:
-        """Give the hashes of the client certificates that fresh upstream connections bring.
+    def client_hash(self) -> str:
+        """Give the hash of the client certificate that a fresh connection between the sidecars has.
 
-        Slow requests side by side need more connections than the pool has.
+        An upgraded connection is never used again, so each WebSocket makes one of its own.
         """
-
-        def one(_: int) -> str:
-            answer = call(self.client.host, "web", PORT, path="/x?delay=0.3")
-            found = re.search(r"Hash=([0-9a-f]+)", answer.said.get("client_certificate", ""))
-            return found[1] if found else ""
-
-        with ThreadPoolExecutor(8) as threads:
-            return set(threads.map(one, range(8)))
+        address = virtual_address(self.client.host, "sock", 4)
+        made = inside.connect(self.client.host.holder.pid, address, SOCKET_PORT)
+        uri = f"ws://sock:{SOCKET_PORT}/"
+        with websocket(uri, sock=made, compression=None) as connection:
+            found = re.search(r"Hash=([0-9a-f]+)", str(connection.recv(timeout=5)))
+        return found[1] if found else ""
 
 
 @pytest.fixture
@@ -82,19 +90,20 @@ def _keys(agent: Agent) -> set[str]:
 @pytest.mark.timeout(400)
 def test_twenty_rotations_under_load(pair: Pair) -> None:
     load = Loaded(pair.client.host, "web", PORT, [pair.app])
-    serials = [pair.serial()]
+    serials, hashes = [pair.serial()], [pair.client_hash()]
     for number in range(ROTATIONS):
         agent = (pair.server, pair.client)[number % 2]
-        keys, hashes = _keys(agent), pair.client_hashes() if agent is pair.client else set()
+        keys = _keys(agent)
         assert keys
         agent.command("renew")
         if agent is pair.server:
-            wait_for("the new serial in a dial", lambda: pair.serial() != serials[-1])
+            wait_for("the new serial in a dial", lambda: pair.serial() not in serials)
             serials.append(pair.serial())
         else:
-            wait_for("the new client certificate", lambda seen=hashes: pair.client_hashes() - seen)  # type: ignore[misc]
+            wait_for("the new client certificate", lambda: pair.client_hash() not in hashes)
+            hashes.append(pair.client_hash())
         wait_for("the old keys gone", lambda a=agent, old=keys: not _keys(a) & old)  # type: ignore[misc]
-    assert len(set(serials)) == ROTATIONS // 2 + 1
+    assert len(set(serials)) == len(set(hashes)) == ROTATIONS // 2 + 1
     made = load.account()
     assert told(made.failed) == []
     assert made.succeeded > 500
