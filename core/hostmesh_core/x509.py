@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -21,6 +22,7 @@ from hostmesh_core.ids import SpiffeId
 MAX_PEM_BYTES = 64 * 1024
 MAX_CSR_BYTES = 4 * 1024
 _MAX_INTERMEDIATES = 3
+E = TypeVar("E", bound=x509.ExtensionType)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,21 +82,22 @@ def to_der(certificate: x509.Certificate) -> bytes:
 
 
 def spki_sha256(certificate: x509.Certificate) -> str:
-    """Give the SHA-256 of the certificate's SubjectPublicKeyInfo: what a token pins."""
-    spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    """Give the SHA-256 of the certificate's SubjectPublicKeyInfo: what a token pins.
+
+    Raises BadInput for a kind of key that this machine cannot read.
+    """
+    try:
+        key = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise BadInput(f"cannot read a certificate's key: {error}") from error
+    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(spki).hexdigest()
 
 
 def spiffe_id_of(certificate: x509.Certificate) -> SpiffeId:
     """Give the one URI SAN as a SPIFFE id. Raises BadInput for none, several or another scheme."""
-    uris: list[str] = []
-    try:
-        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-        uris = extension.value.get_values_for_type(x509.UniformResourceIdentifier)
-    except x509.ExtensionNotFound:
-        pass
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
-        raise BadInput(f"cannot read a certificate's names: {error}") from error
+    names = _extension(certificate, x509.SubjectAlternativeName)
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier) if names else []
     if len(uris) != 1:
         raise BadInput(f"cannot use a certificate with {len(uris)} URI names: expected exactly one")
     return SpiffeId.parse(uris[0])
@@ -102,20 +105,24 @@ def spiffe_id_of(certificate: x509.Certificate) -> SpiffeId:
 
 def dns_names_of(certificate: x509.Certificate) -> tuple[str, ...]:
     """Give the DNS SANs: empty in every leaf but a control plane's."""
-    try:
-        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except x509.ExtensionNotFound:
-        return ()
-    return tuple(extension.value.get_values_for_type(x509.DNSName))
+    names = _extension(certificate, x509.SubjectAlternativeName)
+    return tuple(names.get_values_for_type(x509.DNSName)) if names else ()
 
 
 def is_authority(certificate: x509.Certificate) -> bool:
     """Tell whether the certificate may sign others."""
+    constraints = _extension(certificate, x509.BasicConstraints)
+    return constraints is not None and constraints.ca
+
+
+def _extension(certificate: x509.Certificate, kind: type[E]) -> E | None:
+    """Give an extension's value, or None. Raises BadInput where they cannot be read at all."""
     try:
-        extension = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+        return certificate.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:
-        return False
-    return extension.value.ca
+        return None
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise BadInput(f"cannot read a certificate's extensions: {error}") from error
 
 
 def facts_of(certificate: x509.Certificate) -> CertificateFacts:
@@ -145,7 +152,14 @@ def trust_domain_of_root(root: x509.Certificate) -> str:
 
 def find_pinned(certificates: Sequence[x509.Certificate], pin: str) -> x509.Certificate | None:
     """Give the first certificate whose key has the pinned SHA-256; all others do not count."""
-    return next((c for c in certificates if spki_sha256(c) == pin), None)
+    return next((c for c in certificates if _has_pin(c, pin)), None)
+
+
+def _has_pin(certificate: x509.Certificate, pin: str) -> bool:
+    try:
+        return spki_sha256(certificate) == pin
+    except BadInput:
+        return False  # among roots that nobody vouches for there may be anything
 
 
 def verify_chain(

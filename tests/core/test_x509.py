@@ -195,6 +195,45 @@ def test_a_der_that_is_none_is_refused() -> None:
         x509.load_der(b"\x30\x03abc")
 
 
+def _unreadable(old: bytes, new: bytes) -> Certificate:
+    """A certificate whose DER was changed in place; its signature no longer matters."""
+    der = forge.der(forge.certificate(uris=["spiffe://mesh.internal"], authority=True))
+    assert old in der
+    return x509.load_der(der.replace(old, new))
+
+
+P256, UNKNOWN_CURVE = bytes.fromhex("2a8648ce3d030107"), bytes.fromhex("2a8648ce3d030163")
+STRANGE_KEY = _unreadable(P256, UNKNOWN_CURVE)
+STRANGE_NAMES = _unreadable(b"\x86\x16spiffe://mesh.internal", b"\x9f\x16spiffe://mesh.internal")
+BARE = forge.bare_certificate()
+
+
+def test_what_cannot_be_read_in_a_certificate_is_said() -> None:
+    with pytest.raises(BadInput, match="cannot read a certificate's key"):
+        x509.spki_sha256(STRANGE_KEY)
+    for read in (x509.spiffe_id_of, x509.dns_names_of, x509.is_authority):
+        with pytest.raises(BadInput, match="cannot read a certificate's extensions"):
+            read(STRANGE_NAMES)
+
+
+def test_the_pinned_certificate_is_found_beside_what_cannot_be_read() -> None:
+    pin = x509.spki_sha256(ROOT.certificate)
+    found = x509.find_pinned([STRANGE_KEY, STRANGE_NAMES, ROOT.certificate], pin)
+    assert found == ROOT.certificate
+
+
+def test_a_certificate_without_extensions_is_nobodys() -> None:
+    assert not x509.is_authority(BARE)
+    assert x509.dns_names_of(BARE) == ()
+    with pytest.raises(BadInput, match="0 URI names"):
+        x509.spiffe_id_of(BARE)
+
+
+def test_the_key_of_a_request_is_known_by_its_hash() -> None:
+    facts = x509.read_request(forge.der(forge.request(forge.key("leaf"))))
+    assert facts.key_sha256 == x509.spki_sha256(_leaf())
+
+
 def test_a_request_gives_its_key_and_none_of_its_names() -> None:
     asked = forge.request(
         uris=["spiffe://mesh.internal/hostmesh/host/" + "f" * 32],
@@ -223,6 +262,11 @@ def _with_another_key() -> bytes:
     return forge.der(forge.request()).replace(own, other)
 
 
+def _signed_in_an_unknown_way() -> bytes:
+    known, unknown = bytes.fromhex("2a8648ce3d040302"), bytes.fromhex("2a8648ce3d040363")
+    return forge.der(forge.request()).replace(known, unknown)
+
+
 @pytest.mark.parametrize(
     "der",
     [
@@ -231,6 +275,7 @@ def _with_another_key() -> bytes:
         pytest.param(forge.der(forge.request(ED25519)), id="an Ed25519 key"),
         pytest.param(_with_another_signature(), id="a wrong signature"),
         pytest.param(_with_another_key(), id="somebody else's key"),
+        pytest.param(_signed_in_an_unknown_way(), id="an unknown kind of signature"),
         pytest.param(b"", id="nothing"),
         pytest.param(b"\x30\x82rubbish", id="rubbish"),
         pytest.param(forge.der(_leaf()), id="a certificate"),

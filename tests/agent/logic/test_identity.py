@@ -133,6 +133,8 @@ LIFE: dict[str, tuple[State, Event, float, Phase, list[Command]]] = {
         *(ASKED_BY_HOST, Failed(1, "away"), 72 - 0.1 / HOUR, Phase.RETRY),
         [WakeAfter("host/retry/1", 0.1)],
     ),
+    "ordered before anything is known: nothing": (WORKLOAD, Nudged(), 1.0, Phase.NONE, []),
+    "a wake-up after the end: nothing": (EXPIRED, Elapsed(EXPIRED.timer), 80.0, Phase.EXPIRED, []),
     "ordered after the end: nothing": (EXPIRED, Nudged(), 80.0, Phase.EXPIRED, []),
 }
 

@@ -91,6 +91,10 @@ def test_the_last_certificate_of_each_identity_is_known() -> None:
     assert record.issued(Identity("default", "other")) is None
 
 
+def test_a_host_has_the_id_that_its_certificate_states() -> None:
+    assert str(WEB1.spiffe_id("mesh.internal")).endswith(f"/hostmesh/host/{WEB1.host_id}")
+
+
 def test_hours_left_are_those_of_the_host_certificate() -> None:
     record = _host("a" * 32, "web-1", host=replace(LAST, not_after=7200.0))
     assert record.hours_left(0.0) == 2

@@ -1,5 +1,7 @@
 """Fields of a write to the operator API: read with their type, or named in the error."""
 
+from collections.abc import Callable
+
 import pytest
 
 from hostmesh_controlplane.logic.request_body import RequestBody
@@ -36,6 +38,42 @@ def test_what_nobody_asked_for_is_refused_with_what_was_meant() -> None:
     body.text("name", "")
     with pytest.raises(BadInput, match=r'cannot do it: unknown field .nmae.; did you mean "name"'):
         body.done()
+
+
+WRONG: dict[str, tuple[Callable[[RequestBody], object], object, str]] = {
+    "a number for a text": (lambda b: b.text("x", ""), 7, "expected a text, not 7"),
+    "a text for a list": (lambda b: b.texts("x"), "a", "expected a list of texts"),
+    "a list with a number": (lambda b: b.texts("x"), ["a", 7], "expected a list of texts"),
+    "a text for a number": (lambda b: b.number("x", 1, low=0, high=9), "1", "from 0 to 9"),
+    "true for a number": (lambda b: b.number("x", 1, low=0, high=9), True, "from 0 to 9"),
+    "a number too high": (lambda b: b.number("x", 1, low=0, high=9), 10, "from 0 to 9"),
+    "a part of one": (lambda b: b.whole("x", 1, low=0, high=9), 0.5, "expected a whole number"),
+    "a text for a flag": (lambda b: b.flag("x"), "true", "expected true or false"),
+    "an unknown choice": (
+        lambda b: b.choice("x", Role, Role.SIDECAR),
+        "gatway",
+        'did you mean "gateway"?',
+    ),
+    "a label of no form": (lambda b: b.labels("x"), ["version"], "is not KEY=VALUE"),
+    "a label with an empty key": (lambda b: b.labels("x"), ["=v2"], "is not KEY=VALUE"),
+    "a label twice": (lambda b: b.labels("x"), ["a=1", "a=2"], "is given twice"),
+    "no network": (lambda b: b.cidrs("x"), ["ten"], "is no network such as"),
+    "a network with host bits": (lambda b: b.cidrs("x"), ["fd00::1/64"], '"fd00::/64"?'),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_no_field_is(case: str) -> None:
+    read, value, words = WRONG[case]
+    with pytest.raises(BadInput, match=r"^cannot do it: x: ") as caught:
+        read(_body(x=value))
+    assert words in str(caught.value)
+
+
+def test_labels_have_one_order_and_patterns_are_read() -> None:
+    body = _body(labels=["b=2", "a=1"], names=["pay*", "web"])
+    assert body.labels("labels") == (("a", "1"), ("b", "2"))
+    assert body.patterns("names") == ("pay*", "web")
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,22 @@ def certificate(
     return builder.sign(signer, algorithm)
 
 
+def bare_certificate() -> x509.Certificate:
+    """Make a certificate that has no extension at all."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bare")])
+    own = key("bare")
+    return (
+        x509.CertificateBuilder()  # noqa: TID251
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(own.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(datetime.fromtimestamp(NOW, UTC))
+        .not_valid_after(datetime.fromtimestamp(NOW + HOUR, UTC))
+        .sign(own, hashes.SHA256())
+    )
+
+
 def root(trust_domain: str = "mesh.internal", *, name: str = "root") -> Issuer:
     """Make a root that states a trust domain."""
     made = certificate(uris=[f"spiffe://{trust_domain}"], authority=True, path_length=1, name=name)
