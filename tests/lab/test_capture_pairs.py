@@ -8,7 +8,7 @@ import pytest
 
 from hostmesh_ctl.demo.hosts import Host, Lab
 from hostmesh_testing import capture_cases, capture_foreign
-from hostmesh_testing.capture_host import settled
+from hostmesh_testing.capture_host import settled, use_legacy
 
 SEED = 20261121
 SLICE, ALL = 40, 240
@@ -63,6 +63,20 @@ def test_a_then_b_is_b(lab: Lab, foreign: bool) -> None:  # noqa: FBT001
     half = SLICE // 2
     wrong = _run(host, half, SLICE) if foreign else _run(host, 0, half)
     assert not wrong, f"{len(wrong)} of {half} pairs; the first: {wrong[0]}"
+
+
+def test_a_then_b_is_b_with_legacy_iptables(lab: Lab) -> None:
+    host = settled(lab.host("pairs"))
+    use_legacy(host)
+    _warm_up_legacy(host)
+    wrong = _run(host, SLICE, SLICE + 8)
+    assert not wrong, f"{len(wrong)} of 8 pairs; the first: {wrong[0]}"
+
+
+def _warm_up_legacy(host: Host) -> None:
+    """A legacy table that is asked for once stays: `before` has to have it too."""
+    for program in ("iptables", "ip6tables"):
+        host.run([program, "-t", "nat", "-S"])
 
 
 @pytest.mark.soak

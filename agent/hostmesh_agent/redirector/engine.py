@@ -55,6 +55,8 @@ class Result:
     silent: bool = False
     """Whether rules lie where the kernel tells nobody of a change (legacy iptables)."""
     notes: tuple[str, ...] = ()
+    unwritten: str = ""
+    """Why the block of names could not be written; the rules do not depend on it."""
     never: NeverPorts = field(default_factory=NeverPorts)
 
 
@@ -112,15 +114,16 @@ class Engine:
                 installed = self._change(wanted, installed)
             # Rules first, both ways: a name without its rule is refused at once, while a rule that
             # waits for a slow disk keeps a dead Envoy's connections refused.
-            name_notes = self.write_names(plan, target.names, table or {})
+            name_notes, unwritten = self._names(plan, target.names, table or {})
             return Result(
                 rules=diff.rule_count(installed, self._instance),
                 routes=len(wanted.routes),
                 endpoints=sum(len(items) for items in wanted.sets.values()),
-                names=hosts_block.count(hosts_file.read(self._paths.hosts) or b"", self._instance),
+                names=0 if unwritten else self._names_written(),
                 changed=changed,
                 silent=any(backend.legacy for backend in installed.tables),
                 notes=(*wanted.notes, *name_notes),
+                unwritten=unwritten,
                 never=never,
             )
 
@@ -132,6 +135,18 @@ class Engine:
             changed = bool(diff.differences(Desired(), installed, self._instance))
             installed = self._change(Desired(), installed)
             return Result(changed=changed, rules=diff.rule_count(installed, self._instance))
+
+    def _names(
+        self, plan: CapturePlan, scope: NameScope, table: Mapping[str, tuple[str, str]]
+    ) -> tuple[list[str], str]:
+        """Write the names; a file that cannot be written must not look like rules that are gone."""
+        try:
+            return self.write_names(plan, scope, table), ""
+        except hosts_file.CannotWriteHosts as error:
+            return [], str(error)
+
+    def _names_written(self) -> int:
+        return hosts_block.count(hosts_file.read(self._paths.hosts) or b"", self._instance)
 
     def write_names(
         self, plan: CapturePlan, scope: NameScope, table: Mapping[str, tuple[str, str]]

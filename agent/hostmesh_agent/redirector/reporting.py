@@ -36,7 +36,7 @@ def report_of(inputs: Inputs, target: Target, result: Result, now: float) -> Rep
         outcome=target.outcome,
         plan=plan_hash(inputs.plan),
         state_sequence=inputs.state.sequence if inputs.state else 0,
-        names_sequence=inputs.names.sequence if inputs.names else 0,
+        names_sequence=inputs.names.sequence if inputs.names and not result.unwritten else 0,
         inbound=target.inbound,
         outbound=target.outbound,
         verified_at=now,
@@ -45,7 +45,7 @@ def report_of(inputs: Inputs, target: Target, result: Result, now: float) -> Rep
         routes=result.routes,
         endpoints=result.endpoints,
         names=result.names,
-        missing=inputs.problems,
+        missing=(*inputs.problems, *([result.unwritten] if result.unwritten else [])),
         notes=result.notes[:1000],
         never_ports=tuple(sorted(result.never.inbound)),
     )

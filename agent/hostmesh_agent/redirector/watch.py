@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hostmesh_agent.redirector import envoy, netlink, notify, reporting
-from hostmesh_agent.redirector.engine import Engine, Result
+from hostmesh_agent.redirector.engine import Engine, NotInForce, Result
 from hostmesh_agent.redirector.envoy import Held
 from hostmesh_agent.redirector.inputs import Inputs
 from hostmesh_agent.redirector.paths import Paths
@@ -28,11 +28,13 @@ TICK_SECONDS = 0.1
 """How often the files are looked at: four stat calls."""
 VERIFY_SECONDS = 5.0
 """A full look at the kernel when nothing has been heard: sets and legacy tables tell nothing."""
-VERIFY_SILENT_SECONDS = 1.5
+VERIFY_SOON_SECONDS = 1.5
 GAP_SECONDS = 0.3
 """Between two looks that others' changes cause: somebody may change rules all day long."""
 ASK_SERVING_SECONDS = 2.0
 ASK_WAITING_SECONDS = 0.1
+FAILURES = 3
+"""Passes in a row that may fail before the report says so."""
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.5, 10.0
 
 
@@ -98,6 +100,7 @@ class Watch:
     _due: float = 0.0
     _passed: float = 0.0
     _retry: float = 0.0
+    _failures: int = 0
     _last: tuple[object, ...] = ()
     _ready: bool = False
 
@@ -147,7 +150,9 @@ class Watch:
         endpoints = state.endpoints if state else frozenset[tuple[str, int]]()
         result = self.engine.converge(plan, target, endpoints, table.names if table else {})
         self._last, self._retry, self._passed = wanted, 0.0, now
-        self._due = now + (VERIFY_SILENT_SECONDS if result.silent else VERIFY_SECONDS)
+        soon = result.silent or result.unwritten
+        self._due = now + (VERIFY_SOON_SECONDS if soon else VERIFY_SECONDS)
+        self._failures = 0
         self._succeeded(target, result)
 
     def _succeeded(self, target: Target, result: Result) -> None:
@@ -165,17 +170,24 @@ class Watch:
         )
         _say(f"{error}; again in {self._retry:g} s")
         self._last, self._due = (), time.monotonic() + self._retry
-        try:
-            self._publish(reporting.failure(self.inputs, self.report, str(error)))
-        except HostmeshError as second:
-            _say(str(second))
+        self._failures += 1
+        # One tool that did not answer says nothing about the rules: the agent takes this host's
+        # endpoints out when it reads FAILED.
+        if isinstance(error, NotInForce) or self._failures >= FAILURES or self.report is None:
+            try:
+                self._publish(reporting.failure(self.inputs, self.report, str(error)))
+            except HostmeshError as second:
+                _say(str(second))
         self._rest(self._retry)
 
     def _rest(self, seconds: float) -> None:
         """Wait out a retry, unless Envoy ends meanwhile: that may be what makes it work."""
-        watched = [self.envoy.held.pidfd] if self.envoy.held else []
-        if not self.stopping:
-            select.select(watched, [], [], seconds)
+        held = self.envoy.held
+        watched = [held.pidfd] if held is not None and held.alive else []
+        until = time.monotonic() + seconds
+        while not self.stopping and time.monotonic() < until:
+            if select.select(watched, [], [], TICK_SECONDS)[0]:
+                return
 
     def _no_plan(self) -> Report:
         problem = next(iter(self.inputs.problems), f"{self.paths.layout.capture_file} is not there")

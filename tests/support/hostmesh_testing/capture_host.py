@@ -182,6 +182,15 @@ def parsed(text: str) -> dict[str, str]:
     return {look: normalised(look, shown) for look, _, shown in parts}
 
 
+def use_legacy(host: Host) -> None:
+    """Let the host's iptables be the old kernel interface, as `update-alternatives` would."""
+    for family in ("iptables", "ip6tables"):
+        for verb in ("", "-save", "-restore"):
+            link = f"/etc/alternatives/{family}{verb}"
+            host.run(["ln", "-sfn", f"/usr/sbin/{family}-legacy{verb}", link])
+    assert "legacy" in host.run(["iptables", "--version"]).stdout
+
+
 def settled(host: Host) -> Host:
     """Wait until the kernel has finished with the host's addresses: two looks are then equal."""
     wait_until(lambda: "tentative" not in host.run(["ip", "address"]).stdout)
