@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import verification
@@ -219,10 +219,6 @@ def read_pem_request(text: bytes) -> RequestFacts:
 def _proven(request: x509.CertificateSigningRequest, key: object) -> RequestFacts:
     if not (isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)):
         raise BadInput("cannot use the key of a certificate request: expected a P-256 key")
-    try:
-        valid = request.is_signature_valid
-    except (ValueError, InvalidSignature, UnsupportedAlgorithm):
-        valid = False
-    if not valid:
+    if not request.is_signature_valid:
         raise BadInput("cannot use a certificate request: it is not signed by its own key")
     return RequestFacts(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
