@@ -11,7 +11,17 @@ from dataclasses import dataclass, field, replace
 
 from immutables import Map
 
-from hostmesh_controlplane.logic.catalog import CatalogService, SourceChanged, SourceStatus
+from hostmesh_controlplane.logic import visibility
+from hostmesh_controlplane.logic.catalog import SourceChanged, SourceStatus
+from hostmesh_controlplane.logic.key_index import (
+    Claims,
+    Listed,
+    by_arrival,
+    keys_of,
+    owner,
+    reclaimed,
+    relisted,
+)
 from hostmesh_controlplane.logic.service_ports import first_seen
 from hostmesh_controlplane.logic.service_state import KeptService, ServiceRecord, born
 from hostmesh_controlplane.logic.unite import (
@@ -22,19 +32,9 @@ from hostmesh_controlplane.logic.unite import (
     unite,
 )
 from hostmesh_controlplane.logic.vips import VipRecord, WantedVip
+from hostmesh_controlplane.logic.visibility import AliasClaims
 from hostmesh_core.ids import EndpointKey, Identity, SpiffeId
 from hostmesh_core.model import MeshChange, RegisteredInstance, Service, ServiceState
-
-Listings = tuple[tuple[str, CatalogService], ...]
-"""What each source lists of one service, by precedence."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Claim:
-    """One host's registration of one key for one service."""
-
-    service: str
-    host_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,12 @@ class MergeState:
     """The mesh: what the views are rendered from."""
     instances: Map[str, tuple[RegisteredInstance, ...]] = field(default_factory=Map)
     """By host id, in the order of the registration."""
-    claims: Map[EndpointKey, tuple[Claim, ...]] = field(default_factory=Map)
+    claims: Claims = field(default_factory=Map)
     """Who registered a key, the first one first: its service owns the key."""
-    listed: Map[EndpointKey, frozenset[str]] = field(default_factory=Map)
+    listed: Listed = field(default_factory=Map)
     """Which services' catalogs list a key: whom an owner's coming and going touches."""
+    aliases: AliasClaims = field(default_factory=Map)
+    """Which services claim a further name."""
     standings: Map[str, SourceStatus] = field(default_factory=Map)
     """By source; one that never spoke is absent."""
 
@@ -99,11 +101,14 @@ def source_changed(state: MergeState, event: SourceChanged) -> Step:
         known[event.source] = event.service
     listings = tuple(sorted(known.items(), key=lambda one: state.rules.rank(one[0])))
     # A key of which nothing was heard yet since the start may still be listed by a source to come.
-    judged = None if state.sources_certain else _keys(before.listings)
-    record = _without_unlisted(before.record, _keys(listings), judged)
+    judged = None if state.sources_certain else keys_of(before.listings)
+    record = _without_unlisted(before.record, keys_of(listings), judged)
     after = replace(before, listings=listings, record=record)
-    listed = _relisted(state.listed, event.host, before.listings, listings)
-    return _settled(state, replace(state, listed=listed), {event.host: after})
+    turn = {"before": before.listings, "after": listings}
+    aliases, rivals = visibility.reclaimed(state.aliases, event.host, **turn, rank=state.rules.rank)
+    listed = relisted(state.listed, event.host, **turn)
+    indexed = replace(state, listed=listed, aliases=aliases)
+    return _settled(state, indexed, {event.host: after}, hosts=rivals)
 
 
 def source_status(state: MergeState, event: SourceStatus) -> Step:
@@ -140,7 +145,7 @@ def lease_ended(state: MergeState, host_id: str) -> Step:
     for instance in old:
         inputs = touched.inputs[instance.service]
         still = {key for other in inputs.instances for key in instance_keys(other)}
-        ended = (instance_keys(instance) & _keys(inputs.listings)) - still
+        ended = (instance_keys(instance) & keys_of(inputs.listings)) - still
         record = replace(
             inputs.record,
             ended=tuple(sorted({*inputs.record.ended, *ended})),
@@ -186,12 +191,8 @@ def set_refusing(state: MergeState, host: str, key: EndpointKey, *, refuses: boo
 def contested(state: MergeState, host_id: str) -> dict[EndpointKey, str]:
     """Give the keys of a host's registration that another service owns, with that service."""
     claims = [(k, i.service) for i in state.instances.get(host_id, ()) for k in i.keys]
-    owners = ((key, service, _owner(state, key)) for key, service in claims)
-    return {key: owner for key, service, owner in owners if owner != service}
-
-
-def _keys(listings: Listings) -> frozenset[EndpointKey]:
-    return frozenset(e.key for _, listing in listings for e in listing.endpoints)
+    owners = ((key, service, owner(state.claims, key)) for key, service in claims)
+    return {key: other for key, service, other in owners if other != service}
 
 
 def _without_unlisted(
@@ -239,7 +240,7 @@ def _instances_changed(
 ) -> MergeState:
     """Replace a host's instances in the indexes and in the services' inputs."""
     old = state.instances.get(host_id, ())
-    claims = _reclaimed(state.claims, host_id, old, new)
+    claims = reclaimed(state.claims, host_id, old=old, new=new)
     instances = state.instances.set(host_id, new)
     if not new:
         instances = instances.delete(host_id)
@@ -248,65 +249,9 @@ def _instances_changed(
         inputs = state.inputs.get(host, Inputs())
         others = [i for i in inputs.instances if i.host_id != host_id]
         mine = [i for i in new if i.service == host]
-        ordered = _by_arrival(claims, [*others, *mine])
+        ordered = by_arrival(claims, [*others, *mine])
         state = _with_inputs(state, host, replace(inputs, instances=ordered))
     return state
-
-
-def _by_arrival(
-    claims: Map[EndpointKey, tuple[Claim, ...]], instances: list[RegisteredInstance]
-) -> tuple[RegisteredInstance, ...]:
-    """Order instances by key and, of one key, by who came first: `unite` takes the last."""
-
-    def place(instance: RegisteredInstance) -> tuple[int, EndpointKey, int, str]:
-        claim = Claim(instance.service, instance.host_id)
-        arrivals = claims.get(instance.keys[0], ())
-        nth = arrivals.index(claim) if claim in arrivals else len(arrivals)
-        return instance.port.number, instance.keys[0], nth, instance.host_id
-
-    return tuple(sorted(instances, key=place))
-
-
-def _reclaimed(
-    claims: Map[EndpointKey, tuple[Claim, ...]],
-    host_id: str,
-    old: tuple[RegisteredInstance, ...],
-    new: tuple[RegisteredInstance, ...],
-) -> Map[EndpointKey, tuple[Claim, ...]]:
-    had = {(key, Claim(i.service, host_id)) for i in old for key in instance_keys(i)}
-    has = dict.fromkeys(
-        (key, Claim(i.service, host_id)) for i in new for key in sorted(instance_keys(i))
-    )
-    changed = claims.mutate()
-    for key, claim in had - has.keys():
-        left = tuple(one for one in changed[key] if one != claim)
-        if left:
-            changed[key] = left
-        else:
-            del changed[key]
-    for key, claim in has:
-        if (key, claim) not in had:
-            changed[key] = (*changed.get(key, ()), claim)
-    return changed.finish()
-
-
-def _relisted(
-    listed: Map[EndpointKey, frozenset[str]],
-    host: str,
-    before: Listings,
-    after: Listings,
-) -> Map[EndpointKey, frozenset[str]]:
-    had, has = _keys(before), _keys(after)
-    changed = listed.mutate()
-    for key in had - has:
-        left = changed[key] - {host}
-        if left:
-            changed[key] = left
-        else:
-            del changed[key]
-    for key in has - had:
-        changed[key] = changed.get(key, frozenset()) | {host}
-    return changed.finish()
 
 
 def _affected(
@@ -322,19 +267,24 @@ def _affected(
     return frozenset(own | listing | claiming)
 
 
-def _owner(state: MergeState, key: EndpointKey) -> str:
-    claims = state.claims.get(key, ())
-    return claims[0].service if claims else ""
-
-
 def _with_inputs(state: MergeState, host: str, inputs: Inputs) -> MergeState:
     return replace(state, inputs=state.inputs.set(host, inputs))
 
 
-def _owned_by_others(state: MergeState, host: str, inputs: Inputs) -> Inputs:
+def _beside_others(state: MergeState, host: str, inputs: Inputs) -> Inputs:
+    """Note what other services have of it: keys that they registered, names that they bear."""
     registered = {key for instance in inputs.instances for key in instance.keys}
-    owners = ((k, _owner(state, k)) for k in sorted(_keys(inputs.listings) | registered))
-    return replace(inputs, owned=tuple((k, o) for k, o in owners if o and o != host))
+    owners = ((k, owner(state.claims, k)) for k in sorted(keys_of(inputs.listings) | registered))
+    return replace(
+        inputs,
+        owned=tuple((k, o) for k, o in owners if o and o != host),
+        lost_aliases=visibility.lost(
+            state.aliases,
+            host,
+            inputs.listings,
+            exists=lambda name: not state.inputs.get(name, Inputs()).empty,
+        ),
+    )
 
 
 def _settled(
@@ -350,8 +300,9 @@ def _settled(
     changes: list[MeshChange] = []
     records: list[tuple[str, ServiceRecord]] = []
     wanted: list[WantedVip] = []
-    for host in sorted({*changed, *hosts}):
-        inputs = _owned_by_others(state, host, state.inputs.get(host, Inputs()))
+    named = {h for name in (*changed, *hosts) for h in visibility.claimants(state.aliases, name)}
+    for host in sorted({*changed, *hosts, *named}):
+        inputs = _beside_others(state, host, state.inputs.get(host, Inputs()))
         inputs = _as_demanded(state.rules, _forget_refusals(inputs))
         state = _kept_or_dropped(state, host, inputs)
         if inputs.record != before.record(host):

@@ -168,9 +168,11 @@ def set_inbound(record: ServiceRecord, mode: InboundMode | None) -> ServiceRecor
 
 
 def release(record: ServiceRecord, keys: tuple[EndpointKey, ...] = ()) -> ServiceRecord:
-    """Forget that these keys' leases ended (all of the service's where none is named)."""
+    """Forget that these keys' leases ended; where none is named all of the service's, and with
+    them the service itself if nothing else is left of it.
+    """
     left = tuple(key for key in record.ended if keys and key not in keys)
-    return replace(record, ended=left)
+    return replace(record, ended=left, kept=record.kept if keys else None)
 
 
 def _check_cidrs(cidrs: tuple[str, ...]) -> None:

@@ -65,6 +65,8 @@ class Inputs:
     """Endpoints that refuse connections, by vote: matters for held ones alone."""
     owned: tuple[tuple[EndpointKey, str], ...] = ()
     """Keys of this service that a live registration of another service owns."""
+    lost_aliases: tuple[tuple[str, str], ...] = ()
+    """Aliases that its catalogs claim, and the service that has them."""
 
     @property
     def empty(self) -> bool:
@@ -171,6 +173,7 @@ def _draft(host: str, inputs: Inputs, rules: Rules) -> _Draft:
             draft.conflicts.append(
                 f"its namespace is {namespace}; {source} says {listing.namespace}"
             )
+    draft.conflicts += [f"the name {name} leads to {to}" for name, to in inputs.lost_aliases]
     return draft
 
 
@@ -184,8 +187,8 @@ def _namespace(inputs: Inputs) -> str:
 
 def _aliases(host: str, inputs: Inputs) -> tuple[str, ...]:
     found = dict.fromkeys(alias for _, listing in inputs.listings for alias in listing.aliases)
-    found.pop(host, None)
-    return tuple(found)
+    lost = dict(inputs.lost_aliases)
+    return tuple(alias for alias in found if alias != host and alias not in lost)
 
 
 def _sources(rules: Rules, listed: Iterable[str], *, registered: bool) -> tuple[str, ...]:

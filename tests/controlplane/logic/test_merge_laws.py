@@ -1,6 +1,6 @@
 """Laws of merging, over generated inputs: any order, any repetition, and only what is touched."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +16,7 @@ from hostmesh_testing.catalogs import RULES, Mesh, instance, listed, service
 
 HOSTS = tuple(f"{name}.default.mesh.internal" for name in ("a", "b", "c"))
 ADDRESSES = tuple(f"10.0.0.{number}:{port}" for number in (1, 2, 3) for port in (80, 8080))
+ALIASES = ("x.example", "y.example", HOSTS[0])
 HOST_IDS = tuple(letter * 32 for letter in "abc")
 
 
@@ -50,7 +51,9 @@ def listings(draw: st.DrawFn) -> Listing:
         for address in sorted(draw(st.sets(st.sampled_from(ADDRESSES), max_size=4)))
     ]
     ports = (Port(80, draw(st.sampled_from(Protocol)), "web"),) if source == "files" else ()
-    return Listing(source, host, service(*endpoints, host=host, ports=ports))
+    aliases = tuple(sorted(draw(st.sets(st.sampled_from(ALIASES), max_size=2))))
+    listing = service(*endpoints, host=host, ports=ports)
+    return Listing(source, host, replace(listing, aliases=aliases))
 
 
 @st.composite
@@ -181,6 +184,9 @@ def test_what_no_input_can_break(said: list[Fact]) -> None:
             assert endpoint.identity is None or endpoint.identity in merged.identities
             if endpoint.meshed:
                 assert owners.setdefault(endpoint.key, host) == host, "one owner per key"
+    names = [name for merged in mesh.state.services.values() for name in merged.aliases]
+    assert len(names) == len(set(names)), "a name leads to one service"
+    assert not set(names) & set(mesh.state.services), "and its own name is nobody else's alias"
     for host, merged in mesh.state.services.items():
         for endpoint in merged.endpoints:
             assert owners.get(endpoint.key, host) == host, "nobody else lists a registered key"
@@ -201,4 +207,10 @@ def test_leaving_undoes_joining(said: list[Fact]) -> None:
 
 
 def _indexes(state: MergeState) -> tuple[object, ...]:
-    return dict(state.claims), dict(state.listed), dict(state.instances), dict(state.inputs)
+    return (
+        dict(state.claims),
+        dict(state.listed),
+        dict(state.aliases),
+        dict(state.instances),
+        dict(state.inputs),
+    )
