@@ -97,7 +97,11 @@ def _read_once(source: StaticSource, mesh_domain: str) -> tuple[int, list[str]]:
     for fact in StaticFiles(source.name, source.path).step():
         match fact:
             case FilesRead():
-                catalog, changes = static_catalog.files_read(catalog, fact)
+                parsed = {
+                    file.path: static_catalog.parsed(file, mesh_domain=mesh_domain)
+                    for file in fact.changed
+                }
+                catalog, changes = static_catalog.files_read(catalog, fact, parsed)
                 services += len(changes)
             case SourceAway(reason=reason):
                 problems.append(reason)
