@@ -65,20 +65,30 @@ class Follower:
 
     async def _once(self) -> str:
         """Follow one control plane to the end of its stream; give the reason."""
-        reason = ""
         try:
-            async with (
-                xds_upstream.connect(self._failover.address, self.credentials) as stream,
-                asyncio.TaskGroup() as tasks,
-            ):
+            async with xds_upstream.connect(self._failover.address, self.credentials) as stream:
                 self._outgoing = asyncio.Queue()
                 self.stream = stream
                 self._listener.opened(self)
-                tasks.create_task(self._read(stream))
-                tasks.create_task(self._write(stream))
-        except* UpstreamLost as group:
-            reason = str(_first(group))
-        return reason
+                await self._move(stream)
+        except UpstreamLost as error:
+            return str(error)
+        return ""  # not reached: `_move` ends by an error
+
+    async def _move(self, stream: UpstreamStream) -> None:
+        """Read and write until either fails, then raise its UpstreamLost.
+
+        Not a TaskGroup: one that is cancelled just when a child fails forgets the cancellation
+        (Python 3.11), and `run` would go on to the next control plane for ever.
+        """
+        both = {asyncio.ensure_future(loop(stream)) for loop in (self._read, self._write)}
+        try:
+            done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in both:
+                task.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
+        await done.pop()
 
     async def _read(self, stream: UpstreamStream) -> NoReturn:
         while True:
@@ -90,8 +100,3 @@ class Follower:
     async def _write(self, stream: UpstreamStream) -> NoReturn:
         while True:
             await stream.send(await self._outgoing.get())
-
-
-def _first(group: BaseExceptionGroup[UpstreamLost]) -> UpstreamLost:
-    found = group.exceptions[0]
-    return _first(found) if isinstance(found, BaseExceptionGroup) else found

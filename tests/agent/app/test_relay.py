@@ -502,3 +502,54 @@ def test_a_proven_credential_is_the_one_of_the_open_stream(tmp_path: Path) -> No
             await until(lambda: relay.credentials_in_use is second, "the new one")
 
     run(tmp_path, scenario)
+
+
+def test_a_cluster_that_has_no_endpoints_at_all_does_not_warm_for_ever(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        async with (
+            xds_bench.backend("one") as one,
+            bench.plane.running() as plane,
+            bench.relaying() as relay,
+            bench.with_envoy() as envoy,
+        ):
+            bench.serve(one)
+            await bench.answers("one")
+            plane.put(xds_bench.eds_cluster("lonely"))
+            await until(lambda: relay.waits_for == (), "the word that there is none")
+            await asyncio.sleep(1)
+            assert await envoy.clusters("dynamic_warming_clusters") == set()
+            assert "lonely" in await envoy.clusters("dynamic_active_clusters")
+
+    run(tmp_path, scenario)
+
+
+def test_two_envoys_at_once_are_both_served_and_neither_is_sent_away(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        other = tmp_path / "other"
+        other.mkdir()
+        async with (
+            xds_bench.backend("one") as one,
+            xds_bench.backend("two") as two,
+            bench.plane.running() as plane,
+            bench.relaying() as relay,
+            bench.with_envoy() as first,
+            xds_bench.running_envoy(
+                other, bench.socket, base_id=xds_bench.own_base_id() + 1
+            ) as second,
+        ):
+            bench.serve(one)
+            await until(lambda: relay.envoy_streams == 2, "both")
+            await bench.answers("one")
+            plane.put(xds_bench.endpoints("web", two))
+            version = plane.sessions[0].stream.status()[ENDPOINT].sent
+            said = (ENDPOINT, version, plane.sessions[0].peer.stream_id)
+            await until(lambda: said in bench.applied, "both have it")
+            for envoy in (first, second):
+                found = await envoy.ask("/clusters?format=json")
+                assert f'"port_value": {two}' in found
+                assert f'"port_value": {one}' not in found
+            await asyncio.sleep(2)
+            for envoy in (first, second):
+                assert await envoy.counter("cluster.relay.upstream_cx_total") == 1
+
+    run(tmp_path, scenario)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +12,8 @@ import pytest
 from envoy.service.discovery.v3.discovery_pb2 import (
     DeltaDiscoveryRequest,
     DeltaDiscoveryResponse,
+    DiscoveryRequest,
+    DiscoveryResponse,
 )
 
 from hostmesh_controlplane.edges import ads_server, mesh_server
@@ -20,7 +22,9 @@ from hostmesh_controlplane.edges.mesh_server import ServingCertificate
 from hostmesh_controlplane.edges.peer import Peer
 from hostmesh_core.rpc import CLIENT_OPTIONS, DELTA_ADS, SOTW_ADS, STREAM_ID_METADATA
 from hostmesh_core.type_urls import CLUSTER
+from hostmesh_core.xds.sotw import SotwStream, SotwTurn
 from hostmesh_testing.certificates import Authority, Leaf, authority
+from hostmesh_testing.xds import World, cluster
 
 HOST = "spiffe://mesh.internal/hostmesh/host/" + "a" * 32
 SERVER = "control-plane.mesh.internal"
@@ -72,18 +76,19 @@ class Bench:
             self.port = ports[0]
             yield self
 
-    @asynccontextmanager
-    async def dial(
-        self, leaf: Leaf | None = None, method: str = DELTA_ADS, roots: bytes | None = None
-    ) -> AsyncIterator[Call]:
+    def channel(self, leaf: Leaf | None = None, roots: bytes | None = None) -> grpc.aio.Channel:
         leaf = leaf or self.root.leaf(uris=(HOST,))
         credentials = grpc.ssl_channel_credentials(
             roots or self.root.root_pem, leaf.key_pem, leaf.chain_pem
         )
         options = [*CLIENT_OPTIONS, ("grpc.ssl_target_name_override", SERVER)]
-        async with grpc.aio.secure_channel(
-            f"127.0.0.1:{self.port}", credentials, options=options
-        ) as channel:
+        return grpc.aio.secure_channel(f"127.0.0.1:{self.port}", credentials, options=options)
+
+    @asynccontextmanager
+    async def dial(
+        self, leaf: Leaf | None = None, method: str = DELTA_ADS, roots: bytes | None = None
+    ) -> AsyncIterator[Call]:
+        async with self.channel(leaf, roots) as channel:
             stream: Call = channel.stream_stream(
                 method,
                 request_serializer=DeltaDiscoveryRequest.SerializeToString,
@@ -126,7 +131,7 @@ def test_requests_are_answered_and_pushes_arrive_and_the_stream_has_its_id() -> 
             assert (await receive(stream)).type_url == CLUSTER
             session.push.send([DeltaDiscoveryResponse(nonce=str(n)) for n in range(3)])
             assert [(await receive(stream)).nonce for _ in range(3)] == ["0", "1", "2"]
-            assert session.push.backlog == 0
+            await until(lambda: session.push.backlog == 0)
         await until(lambda: session.closings == 1)
 
     run(scenario)
@@ -234,8 +239,10 @@ def test_a_slow_reader_is_cut_off_and_others_are_served_meanwhile(
 
     async def scenario(bench: Bench) -> None:
         large = DeltaDiscoveryResponse(system_version_info="x" * 1_000_000)
-        async with bench.dial() as slow, bench.dial() as quick:
+        async with AsyncExitStack() as stack:
+            slow = await stack.enter_async_context(bench.dial())
             await slow.initial_metadata()
+            quick = await stack.enter_async_context(bench.dial())
             await quick.initial_metadata()
             bench.sessions[0].push.send([large] * 20)
             await asyncio.sleep(0.05)
@@ -257,3 +264,61 @@ def test_an_address_in_use_is_named_with_the_setting() -> None:
                 pass
 
     run(scenario)
+
+
+class RawSotw:
+    """State of the world from one set of resources."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.stream = SotwStream()
+        self.turns: list[SotwTurn] = []
+
+    def request(self, request: DiscoveryRequest) -> Sequence[DiscoveryResponse]:
+        self.turns.append(self.stream.on_request(request, self.world))
+        return self.turns[-1].responses
+
+    def closed(self) -> None:
+        """Nothing is kept."""
+
+
+def test_a_raw_state_of_the_world_stream() -> None:
+    async def main() -> None:
+        bench = Bench()
+        world = World(cluster("a"), cluster("b"))
+        sessions: list[tuple[RawSotw, Push[DiscoveryResponse]]] = []
+
+        def accept(_: Peer, push: Push[DiscoveryResponse]) -> RawSotw:
+            sessions.append((RawSotw(world), push))
+            return sessions[-1][0]
+
+        handlers = [ads_server.ads_handlers(bench.accept, accept)]
+        async with (
+            mesh_server.serve(
+                ["127.0.0.1:0"], current=lambda: bench.serving, handlers=handlers
+            ) as (bench.port,),
+            bench.channel() as channel,
+        ):
+            call: Any = channel.stream_stream(
+                SOTW_ADS,
+                request_serializer=DiscoveryRequest.SerializeToString,
+                response_deserializer=DiscoveryResponse.FromString,
+            )()
+            await call.write(DiscoveryRequest(type_url=CLUSTER))
+            first = await call.read()
+            bodies = [cluster("a").body, cluster("b").body]
+            assert [item.value for item in first.resources] == bodies
+            await call.write(
+                DiscoveryRequest(
+                    type_url=CLUSTER, version_info=first.version_info, response_nonce=first.nonce
+                )
+            )
+            session, push = sessions[0]
+            await until(lambda: len(session.turns) == 2)
+            assert session.turns[1].acked is not None
+            push.send(session.stream.on_change(world.drop(CLUSTER, "a"), world))
+            second = await call.read()
+            assert [item.value for item in second.resources] == [cluster("b").body]
+            call.cancel()
+
+    asyncio.run(main())
