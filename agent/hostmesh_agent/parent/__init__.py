@@ -17,6 +17,7 @@ from hostmesh_agent.parent.keeper import Keeper, say
 from hostmesh_agent.parent.processes import Program
 from hostmesh_core.errors import BadInput, HostmeshError
 from hostmesh_core.host_layout import DEFAULT_INSTANCE, HostLayout
+from hostmesh_core.ids import is_dns_label
 
 COMPILE_SECONDS = 60
 
@@ -73,6 +74,8 @@ def parse(arguments: list[str]) -> Options:
     )
     parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning"))
     parsed = parser.parse_args(arguments)
+    if not is_dns_label(parsed.instance):
+        raise BadInput(f"cannot use instance {parsed.instance!r}: expected letters, digits and -")
     layout = HostLayout(parsed.instance)
     if os.geteuid() == 0:
         agent = users.find(parsed.agent_user, option="--agent-user")

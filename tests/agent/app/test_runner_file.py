@@ -18,6 +18,7 @@ CONFIG = "control_planes: [cp1]\nenvoy: {drain_seconds: 3, stop_seconds: 4}\n"
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(envoy_binary, "find", lambda configured: configured or "/usr/bin/envoy")
+    monkeypatch.setattr(envoy_binary, "check_version", lambda _binary: "1.40.0")
     path = tmp_path / "agent.yaml"
     path.write_text(CONFIG)
     return path
@@ -57,6 +58,13 @@ def test_bad_input_changes_nothing(config: Path) -> None:
         with pytest.raises(BadInput, match='did you mean "control_planes"'):
             compiled(config, layout)
         assert Path(layout.runner_file).read_text() == before
+
+
+def test_a_file_of_another_instance_is_refused(config: Path) -> None:
+    ports = "{outbound: 1, inbound: 2, status: 3, readiness: 4, prometheus: 5}"
+    config.write_text(f"{CONFIG}instance: edge\nports: {ports}\n")
+    with rooted_layout() as layout, pytest.raises(BadInput, match="call it with --instance edge"):
+        compiled(config, layout)
 
 
 def test_without_root_a_configuration_with_capture_is_refused(config: Path) -> None:

@@ -67,3 +67,29 @@ def test_wrapper_scripts_on_path_are_passed_over(tmp_path: Path) -> None:
 def test_none_at_all_says_what_to_do() -> None:
     with pytest.raises(BadInput, match=r"^cannot find Envoy: .* name it in envoy\.binary$"):
         envoy_binary.find()
+
+
+SAYS = "#!/bin/sh\necho; echo '/x  version: 9e55/{version}/Clean/RELEASE/BoringSSL'\n"
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("version", ["1.40.0", "1.41.2", "2.0.0"])
+def test_takes_what_was_tried_and_newer(tmp_path: Path, version: str) -> None:
+    says = program(tmp_path / "envoy", content=SAYS.format(version=version).encode())
+    assert envoy_binary.check_version(str(says)) == version
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        pytest.param(SAYS.format(version="1.39.9"), "cannot use Envoy 1.39.9 at ", id="older"),
+        pytest.param("#!/bin/sh\necho hello\n", "it is not Envoy, it says 'hello'", id="not Envoy"),
+        pytest.param("#!/nonexistent\n", "cannot run ", id="not to be run"),
+    ],
+)
+def test_refuses_what_is_too_old_or_no_envoy(tmp_path: Path, content: str, words: str) -> None:
+    says = program(tmp_path / "envoy", content=content.encode())
+    with pytest.raises(BadInput) as refusal:
+        envoy_binary.check_version(str(says))
+    assert words in str(refusal.value)

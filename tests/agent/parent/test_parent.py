@@ -50,6 +50,12 @@ def test_refuses_users(words: list[str], message: str) -> None:
         parent.parse(["run", "--all", *words])
 
 
+@pytest.mark.parametrize("name", ["../../etc", "Edge", "", "a/b"])
+def test_an_instance_is_a_word_and_no_path(name: str) -> None:
+    with pytest.raises(BadInput, match=r"^cannot use instance "):
+        parent.parse(["run", "--all", "--instance", name, *USERS])
+
+
 def options(*words: str) -> parent.Options:
     made = User(64001, 64001), User(64002, 64002)
     layout = HostLayout("edge") if "edge" in words else HostLayout()
