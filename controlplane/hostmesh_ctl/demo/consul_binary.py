@@ -139,6 +139,7 @@ def apt_options(folder: Path, *, fresh: bool) -> list[str]:
         "Acquire::Languages": "none",
         "Acquire::Retries": "2",
         "Acquire::AllowReleaseInfoChange": "true",
+        "APT::Update::Error-Mode": "any",  # a mirror that is away must not look like an empty one
     }
     if not fresh:
         settings["Acquire::Check-Valid-Until"] = "false"
