@@ -15,6 +15,7 @@ from pathlib import Path
 
 from hostmesh_agent.redirector import (
     diff,
+    firewall,
     hosts_block,
     hosts_file,
     names,
@@ -122,7 +123,7 @@ class Engine:
                 names=0 if unwritten else self._names_written(),
                 changed=changed,
                 silent=any(backend.legacy for backend in installed.tables),
-                notes=(*wanted.notes, *name_notes),
+                notes=(*wanted.notes, *name_notes, *_firewalls(plan, target, installed)),
                 unwritten=unwritten,
                 never=never,
             )
@@ -217,3 +218,16 @@ class Engine:
             empty = {chain for chain in ours & NAT_CHAINS if not nat.chains.get(chain)}
             with_table = family not in before.nat and empty == there
             netlink.drop(family.value, "nat", sorted(empty), with_table=with_table)
+
+
+def _firewalls(plan: CapturePlan, target: Target, installed: Installed) -> list[str]:
+    """Say where the host's own firewall sees captured packets."""
+    if not target.inbound:
+        return []
+    default = [tables for backend, tables in installed.tables.items() if backend.default]
+    found = [
+        note
+        for tables, native in zip(default, (netlink.input_filters(), []), strict=False)
+        for note in firewall.notes(tables, native, plan.inbound_port)
+    ]
+    return list(dict.fromkeys(found))

@@ -20,9 +20,12 @@ _NFT_GETTABLE, _NFT_DELTABLE = (10 << 8) | 1, (10 << 8) | 2
 _NFT_GETCHAIN, _NFT_DELCHAIN = (10 << 8) | 4, (10 << 8) | 5
 _REQUEST, _ACK, _NONREC, _DUMP = 0x1, 0x4, 0x100, 0x300
 _TABLE_NAME, _CHAIN_TABLE, _CHAIN_NAME = 1, 1, 3
+_CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_USE, _CHAIN_TYPE, _HOOK_NUMBER = 4, 5, 6, 7, 1
+_HOOK_INPUT, _DROP = struct.pack(">I", 1), struct.pack(">I", 0)
+_FAMILY_NAMES = {1: "inet", 2: "ip", 10: "ip6", 5: "netdev", 7: "bridge", 3: "arp"}
 _ERROR, _DONE = 2, 3
 _HEADER = 16
-_NUMBERS = {4: socket.AF_INET, 6: socket.AF_INET6}
+_NUMBERS = {0: 0, 4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
 
 
 def listener() -> list[socket.socket]:
@@ -81,6 +84,25 @@ def chains(family: int, table: str) -> frozenset[str] | None:
     return frozenset(found) if seen else None
 
 
+def input_filters() -> list[str]:
+    """Name the nft tables that filter inbound traffic and are not iptables' own: `inet firewalld`.
+
+    Only chains with a policy or rules of their own count: an empty one filters nothing.
+    """
+    found = set()
+    for body in _dump(_NFT_GETCHAIN, 0):
+        attributes = _raw_attributes(body[4:])
+        if attributes.get(_CHAIN_TYPE, b"").rstrip(b"\0") != b"filter":
+            continue
+        hook = _raw_attributes(attributes.get(_CHAIN_HOOK, b"")).get(_HOOK_NUMBER, b"")
+        table = os.fsdecode(attributes.get(_CHAIN_TABLE, b"").rstrip(b"\0"))
+        used = any(attributes.get(_CHAIN_USE, b"")) or attributes.get(_CHAIN_POLICY) == _DROP
+        family = _FAMILY_NAMES.get(body[0], "")
+        if hook == _HOOK_INPUT and used and not (family in ("ip", "ip6") and table == "filter"):
+            found.add(f"{family} {table}")
+    return sorted(found)
+
+
 def drop(family: int, table: str, chains: Iterable[str], *, with_table: bool) -> bool:
     """Delete chains that hold no rule, and their table, in one transaction.
 
@@ -119,12 +141,17 @@ def _dump(kind: int, family: int) -> list[bytes]:
 
 def _attributes(data: bytes) -> dict[int, str]:
     """Read the text attributes of an answer; others come out as whatever their bytes spell."""
-    found: dict[int, str] = {}
+    found = _raw_attributes(data)
+    return {kind: os.fsdecode(value.rstrip(b"\0")) for kind, value in found.items()}
+
+
+def _raw_attributes(data: bytes) -> dict[int, bytes]:
+    found: dict[int, bytes] = {}
     while len(data) >= 4:
         length, kind = struct.unpack_from("=HH", data)
         if length < 4:
             break
-        found[kind & 0x3FFF] = os.fsdecode(data[4:length].rstrip(b"\0"))
+        found[kind & 0x3FFF] = data[4:length]
         data = data[(length + 3) & ~3 :]
     return found
 

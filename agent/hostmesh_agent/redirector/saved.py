@@ -14,6 +14,8 @@ class Table:
     chains: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Chain to its rules, chains in the order of the save."""
     builtin: frozenset[str] = frozenset()
+    policies: dict[str, str] = field(default_factory=dict)
+    """Built-in chain to its policy."""
 
     def own_chains(self, prefix: str) -> tuple[str, ...]:
         """Name the chains that begin with `prefix`."""
@@ -48,22 +50,22 @@ def parse_tables(text: str) -> dict[str, Table]:
     """Read iptables-save's text."""
     tables: dict[str, Table] = {}
     chains: dict[str, list[str]] = {}
-    builtin: set[str] = set()
+    policies: dict[str, str] = {}
     name = ""
     for line in text.splitlines():
         if line.startswith("*"):
-            name, chains, builtin = line[1:], {}, set()
+            name, chains, policies = line[1:], {}, {}
         elif line.startswith(":"):
             chain, policy = line[1:].split()[:2]
             chains[chain] = []
             if policy != "-":
-                builtin.add(chain)
+                policies[chain] = policy
         elif line.startswith("-A "):
             _, chain, *rule = line.split(" ", 2)
             chains.setdefault(chain, []).append(rule[0] if rule else "")
         elif line == "COMMIT":
             rules = {chain: tuple(lines) for chain, lines in chains.items()}
-            tables[name] = Table(rules, frozenset(builtin))
+            tables[name] = Table(rules, frozenset(policies), policies)
     return tables
 
 

@@ -55,7 +55,11 @@ class EnvoyWatch:
         if self.held is not None and (self.held.envoy.pid, self.held.envoy.started) != (
             (named.pid, named.started) if named else (0, 0)
         ):
+            # In a hot restart the next one takes over what this one served: its first late answer
+            # must not lift the rules.
+            served = self.serving and self.held.alive
             self.release()
+            self.serving = served
         if self.held is None and named is not None and inputs.plan is not None:
             self.held = envoy.hold(named, inputs.plan.proxy_uid)
             self.next_ask = now
