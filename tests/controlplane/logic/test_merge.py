@@ -387,3 +387,19 @@ def test_precedence_follows_the_configuration() -> None:
     (endpoint,) = mesh.service().endpoints
     assert (endpoint.weight, endpoint.sources) == (7, ("dc1", "files"))
     assert mesh.service().conflicts == ("10.0.0.1:9080 has weight 7 as dc1 says; files says 3",)
+
+
+def test_what_clients_accept_is_known_before_the_service_is() -> None:
+    mesh = Mesh()
+    assert mesh.state.accepted("nobody.default.mesh.internal") == ()
+    mesh.take(merge.set_accounts(mesh.state, {REVIEWS: (Identity("default", "batch"),)}))
+    assert [str(one) for one in mesh.state.accepted(REVIEWS)] == [
+        "spiffe://mesh.internal/ns/default/sa/batch"
+    ]
+
+
+def test_a_host_name_of_which_nothing_is_known_any_more_is_forgotten() -> None:
+    mesh = Mesh()
+    mesh.take(merge.set_accounts(mesh.state, {REVIEWS: (Identity("default", "batch"),)}))
+    mesh.take(merge.set_accounts(mesh.state, {}))
+    assert REVIEWS not in mesh.state.inputs

@@ -1,3 +1,7 @@
+import json
+
+import pytest
+
 from hostmesh_controlplane.logic.catalog import CatalogEndpoint, CatalogService
 from hostmesh_controlplane.logic.source_views import (
     StoredSource,
@@ -47,6 +51,14 @@ def test_a_view_survives_the_store() -> None:
 
 def test_equal_views_are_equal_bytes() -> None:
     assert StoredView(FULL).to_bytes() == StoredView(FULL).to_bytes()
+
+
+@pytest.mark.parametrize("damage", [{"ports": 1}, {"ports": [1]}])
+def test_a_damaged_view_is_no_view(damage: dict[str, object]) -> None:
+    stored = json.loads(StoredView(FULL).to_bytes())
+    stored["service"] |= damage
+    with pytest.raises(RuntimeError, match="stored view is damaged"):
+        StoredView.from_bytes(json.dumps(stored).encode())
 
 
 def test_keys() -> None:

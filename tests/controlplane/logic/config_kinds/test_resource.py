@@ -24,6 +24,9 @@ def test_the_object_is_named_by_kind_namespace_and_name() -> None:
     [
         pytest.param("[1, 2]", None, id="a list is nobody's"),
         pytest.param("{kind: WorkloadEntry}", None, id="no name is nobody's"),
+        pytest.param(
+            "{kind: WorkloadEntry, metadata: {name: 1}}", None, id="a number for a name is nobody's"
+        ),
         pytest.param("{kind: [], metadata: {name: a}}", None, id="no kind is nobody's"),
         pytest.param(
             "{kind: WorkloadEntry, metadata: {name: a}, sepc: {}}",

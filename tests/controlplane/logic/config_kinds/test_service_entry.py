@@ -56,6 +56,8 @@ def test_annotations_say_what_istio_has_no_field_for() -> None:
     assert entry.aliases == ("reviews.service.consul", "reviews.corp.example")
     assert read(annotated('hostmesh.io/require-mesh: "true"')).require_mesh
     assert read(annotated('hostmesh.io/server-first: "http"')).ports[0].server_first
+    assert read(annotated('hostmesh.io/server-first: "true"')).ports[0].server_first
+    assert not read(annotated('hostmesh.io/server-first: "false"')).ports[0].server_first
     assert read(annotated('example.net/other: "anything"')).aliases == ()
 
 
@@ -78,6 +80,15 @@ def test_the_namespace_may_be_said_by_annotation() -> None:
 )
 def test_protocols(protocol: str, port: Port) -> None:
     assert read(GOOD.replace("protocol: HTTP", f"protocol: {protocol}")).ports == (port,)
+
+
+def test_what_is_valid_and_has_nothing_to_do_here_is_read() -> None:
+    more = (
+        "  addresses: [10.9.9.9, 10.0.0.0/24]\n  exportTo: ['*']\n"
+        "  subjectAltNames: ['spiffe://mesh.internal/ns/a/sa/b']\n  location: MESH_EXTERNAL\n"
+    )
+    entry = read(GOOD + more)
+    assert [str(one) for one in entry.subject_alt_names] == ["spiffe://mesh.internal/ns/a/sa/b"]
 
 
 def test_a_port_without_protocol_falls_to_tcp_and_says_so() -> None:
@@ -147,7 +158,28 @@ WRONG = [
     ("10.0.0.1\n", "10.0.0.1\n    ports: {http: 0}\n", ":15:", 'port "http" is 0'),
     ("10.0.0.1\n", "10.0.0.1\n    weight: -1\n", ":15:", "weight: -1; expected 0"),
     ("10.0.0.1\n", "10.0.0.1\n    locality: a/b/c/d\n", ":15:", "expected region, region/zone"),
+    ("    name: http", "    name: HTTP_1", ":11:", '"HTTP_1" is no DNS label in lower case'),
+    (
+        "  endpoints:\n  - address: 10.0.0.1\n",
+        "  workloadSelector: {labels: {}}\n",
+        ":13:",
+        "expected at least one label, without wildcards",
+    ),
+    (
+        "  endpoints:\n  - address: 10.0.0.1\n",
+        "  workloadSelector: {labels: {app: 'rev*'}}\n",
+        ":13:",
+        "expected at least one label, without wildcards",
+    ),
+    ("    protocol: HTTP", "    protocol:", ":12:", "expected a text; quote it, not nothing"),
+    ("    protocol: HTTP", "    protocol: {a: 1}", ":12:", "not a mapping"),
     # annotations
+    (
+        "spec:\n",
+        "  annotations:\n    hostmesh.io/namespace: Shop_1\nspec:\n",
+        ":7:",
+        'annotation hostmesh.io/namespace: "Shop_1" is no DNS label',
+    ),
     (
         "spec:\n",
         "  annotations:\n    hostmesh.io/alias: x\nspec:\n",
