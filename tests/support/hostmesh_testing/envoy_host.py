@@ -79,7 +79,7 @@ class EnvoyHost:
     def stop(self) -> None:
         """End what was started; the runner takes its Envoys along."""
         if self.runner is not None:
-            self.runner.kill()
+            self.runner.terminate()
             self.runner.wait(10)
         if self.relay is not None:
             self.relay.stop()
