@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,116 +10,27 @@ from typing import Any
 import pytest
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 
-from hostmesh_agent.app.identity import HostCredentials, IdentityService, IssueResult, Listeners
-from hostmesh_agent.edges.identity_disk import IdentityDisk, Membership
+from hostmesh_agent.app.identity import IdentityService, IssueResult
 from hostmesh_agent.edges.keys import new_key
 from hostmesh_agent.logic.identity import Phase
-from hostmesh_controlplane.app.authority import Authority, Enrolled
-from hostmesh_controlplane.config import CertificateAuthority, ControlPlaneConfig
 from hostmesh_controlplane.logic.grants import GrantChange
-from hostmesh_controlplane.logic.refusals import Refusal
-from hostmesh_controlplane.logic.tokens import TokenRequest
-from hostmesh_core import x509
-from hostmesh_core.credentials import CertificateSet
-from hostmesh_core.errors import Unreachable
 from hostmesh_core.ids import Identity
 from hostmesh_core.rotation import Renewal
-from hostmesh_testing.fixed import CountingEntropy, ManualClock, run_inline
-from hostmesh_testing.memory_store import MemoryStore
+from hostmesh_testing.fixed import run_inline
+from hostmesh_testing.joined_host import JoinedHost, running
 
 REVIEWS, RATINGS = Identity("default", "reviews"), Identity("default", "ratings")
 HOUR = 3600.0
 
 
-class World:
-    """One joined host and its control plane."""
-
-    def __init__(self, folder: Path, *, leaf_hours: float) -> None:
-        self.folder = folder
-        self.clock = ManualClock()
-        config = ControlPlaneConfig(
-            state_dir=str(folder / "cp"),
-            ca=CertificateAuthority(leaf_hours=leaf_hours, outage_hours=0),
-        )
-        self.authority = Authority(
-            config, MemoryStore(), clock=self.clock, entropy=CountingEntropy()
-        )
-        self.disk = IdentityDisk(folder / "identity")
-        self.up = True
-        self.answer: Callable[[bytes, Identity | None], Coroutine[Any, Any, IssueResult]]
-        self.answer = self.asked
-        self.asked_for: list[Identity | None] = []
-        self.host_serials: list[str] = []
-        self.served: list[tuple[Identity, str]] = []
-
-    async def join(self) -> None:
-        await self.authority.start()
-        request = TokenRequest.parse({"service": ["reviews", "ratings"]})
-        token, _ = await self.authority.create_token(request)
-        key = new_key()
-        joined = await self.authority.enrol(token, key.csr_pem, "10.0.0.7", "web-1")
-        assert isinstance(joined, Enrolled)
-        chain = x509.to_pem([x509.load_der(der) for der in joined.chain_der])
-        self.disk.store_join(
-            Membership(joined.host_id, joined.trust_domain, self.clock.now, "cp1:15013"),
-            host=CertificateSet.read(key.key_pem, chain),
-            grant=joined.grant,
-            bundles=joined.bundles,
-        )
-
-    def service(self) -> IdentityService:
-        stored = self.disk.load()
-        assert stored is not None
-        self.membership = stored.membership
-        return IdentityService(
-            self.disk,
-            stored,
-            request=lambda csr, identity: self.answer(csr, identity),
-            clock=self.clock,
-            jitter=lambda: 0.5,
-            listeners=Listeners(self._host_renewed, self._workload_renewed),
-        )
-
-    async def asked(self, csr_der: bytes, identity: Identity | None) -> IssueResult:
-        self.asked_for.append(identity)
-        if not self.up:
-            raise Unreachable("cannot reach control plane cp1:15012: no stream")
-        issued = await self.authority.issue(self.membership.host_id, csr_der, identity)
-        if isinstance(issued, Refusal):
-            return IssueResult(refused=issued.text)
-        return IssueResult(issued.chain_der, issued.bundles, renewal=issued.renewal)
-
-    def _host_renewed(self, credentials: HostCredentials) -> None:
-        self.host_serials.append(credentials.serial)
-
-    def _workload_renewed(self, identity: Identity, held: CertificateSet) -> None:
-        self.served.append((identity, held.facts.serial))
-
-    def keys_on_disk(self, place: str) -> int:
-        return len(list((self.folder / "identity" / place).glob("v-*/key.pem")))
-
-
-@asynccontextmanager
-async def _running(world: World, *wanted: Identity) -> AsyncIterator[IdentityService]:
-    service = world.service()
-    service.want(wanted)
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(service.run())
-        await world.clock.settle()
-        try:
-            yield service
-        finally:
-            task.cancel()
-
-
-Scenario = Callable[[World], Coroutine[Any, Any, None]]
+Scenario = Callable[[JoinedHost], Coroutine[Any, Any, None]]
 Play = Callable[[Scenario], None]
 
 
 @pytest.fixture
 def play(tmp_path: Path) -> Play:
     async def run(scenario: Scenario) -> None:
-        world = World(tmp_path, leaf_hours=72)
+        world = JoinedHost(tmp_path, leaf_hours=72)
         await world.join()
         await scenario(world)
 
@@ -132,8 +42,8 @@ def _phase(service: IdentityService, identity: Identity | None) -> Phase:
 
 
 def test_what_is_wanted_and_not_there_is_asked_for_and_served(play: Play) -> None:
-    async def scenario(world: World) -> None:
-        async with _running(world, REVIEWS) as service:
+    async def scenario(world: JoinedHost) -> None:
+        async with running(world, REVIEWS) as service:
             assert world.asked_for == [REVIEWS]
             ((identity, serial),) = world.served
             assert identity == REVIEWS
@@ -147,12 +57,12 @@ def test_what_is_wanted_and_not_there_is_asked_for_and_served(play: Play) -> Non
 
 
 def test_what_lies_on_disk_is_served_without_asking(play: Play) -> None:
-    async def scenario(world: World) -> None:
-        async with _running(world, REVIEWS):
+    async def scenario(world: JoinedHost) -> None:
+        async with running(world, REVIEWS):
             pass
         world.asked_for.clear()
         world.up = False
-        async with _running(world, REVIEWS) as service:
+        async with running(world, REVIEWS) as service:
             assert world.asked_for == []
             assert {s.name for s in service.secrets()} == {
                 "default:default/reviews",
@@ -163,8 +73,8 @@ def test_what_lies_on_disk_is_served_without_asking(play: Play) -> None:
 
 
 def test_everything_is_renewed_at_half_its_life_with_new_keys(play: Play) -> None:
-    async def scenario(world: World) -> None:
-        async with _running(world, REVIEWS) as service:
+    async def scenario(world: JoinedHost) -> None:
+        async with running(world, REVIEWS) as service:
             first_host, first = service.host, service.workloads[REVIEWS]
             await world.clock.pass_(35 * HOUR)
             assert world.host_serials == []
@@ -180,9 +90,9 @@ def test_everything_is_renewed_at_half_its_life_with_new_keys(play: Play) -> Non
 
 def test_twenty_rotations_leave_one_key_each_on_disk(tmp_path: Path) -> None:
     async def scenario() -> None:
-        world = World(tmp_path, leaf_hours=1)
+        world = JoinedHost(tmp_path, leaf_hours=1)
         await world.join()
-        async with _running(world, REVIEWS) as service:
+        async with running(world, REVIEWS) as service:
             seen = set()
             for _ in range(20):
                 await world.clock.pass_(0.55 * HOUR)
@@ -199,8 +109,8 @@ def test_twenty_rotations_leave_one_key_each_on_disk(tmp_path: Path) -> None:
 
 
 def test_a_push_of_an_older_certificate_removes_no_key(play: Play) -> None:
-    async def scenario(world: World) -> None:
-        async with _running(world, REVIEWS) as service:
+    async def scenario(world: JoinedHost) -> None:
+        async with running(world, REVIEWS) as service:
             old = service.workloads[REVIEWS].facts.serial
             await world.clock.pass_(37 * HOUR)
             service.in_use(REVIEWS, old)
@@ -210,8 +120,8 @@ def test_a_push_of_an_older_certificate_removes_no_key(play: Play) -> None:
 
 
 def test_an_outage_is_survived_by_what_is_held_and_ended_by_a_renewal(play: Play) -> None:
-    async def scenario(world: World) -> None:
-        async with _running(world, REVIEWS) as service:
+    async def scenario(world: JoinedHost) -> None:
+        async with running(world, REVIEWS) as service:
             held = service.workloads[REVIEWS]
             world.up = False
             await world.clock.pass_(60 * HOUR)
@@ -228,8 +138,8 @@ def test_an_outage_is_survived_by_what_is_held_and_ended_by_a_renewal(play: Play
 
 
 def test_tries_during_an_outage_are_paced(play: Play) -> None:
-    async def scenario(world: World) -> None:
-        async with _running(world, REVIEWS):
+    async def scenario(world: JoinedHost) -> None:
+        async with running(world, REVIEWS):
             world.up = False
             await world.clock.pass_(36.2 * HOUR)
             world.asked_for.clear()
@@ -240,8 +150,8 @@ def test_tries_during_an_outage_are_paced(play: Play) -> None:
 
 
 def test_a_host_certificate_that_ended_is_not_asked_for_any_more(play: Play) -> None:
-    async def scenario(world: World) -> None:
-        async with _running(world, REVIEWS) as service:
+    async def scenario(world: JoinedHost) -> None:
+        async with running(world, REVIEWS) as service:
             world.up = False
             await world.clock.pass_(73 * HOUR)
             assert _phase(service, None) is Phase.EXPIRED
@@ -256,8 +166,8 @@ def test_a_host_certificate_that_ended_is_not_asked_for_any_more(play: Play) -> 
 
 
 def test_a_refusal_keeps_what_is_held_and_a_changed_grant_asks_again(play: Play) -> None:
-    async def scenario(world: World) -> None:
-        async with _running(world, REVIEWS) as service:
+    async def scenario(world: JoinedHost) -> None:
+        async with running(world, REVIEWS) as service:
             other = Identity("default", "payments")
             service.want([REVIEWS, other])
             await world.clock.settle()
@@ -278,8 +188,8 @@ def test_a_refusal_keeps_what_is_held_and_a_changed_grant_asks_again(play: Play)
 
 
 def test_what_is_wanted_no_more_leaves_memory_and_disk(play: Play) -> None:
-    async def scenario(world: World) -> None:
-        async with _running(world, REVIEWS, RATINGS) as service:
+    async def scenario(world: JoinedHost) -> None:
+        async with running(world, REVIEWS, RATINGS) as service:
             service.want([RATINGS])
             await world.clock.settle()
             assert set(service.workloads) == {RATINGS}
@@ -292,20 +202,20 @@ def test_what_is_wanted_no_more_leaves_memory_and_disk(play: Play) -> None:
 
 
 def test_the_control_plane_says_when_to_renew_and_a_restart_remembers(play: Play) -> None:
-    async def scenario(world: World) -> None:
+    async def scenario(world: JoinedHost) -> None:
         async def early(csr: bytes, identity: Identity | None) -> IssueResult:
             answer = await world.asked(csr, identity)
             return replace(answer, renewal=Renewal(0.1, 0.2))
 
         world.answer = early
-        async with _running(world, REVIEWS) as service:
+        async with running(world, REVIEWS) as service:
             await world.clock.pass_(10 * HOUR)
             assert world.asked_for == [REVIEWS]
             await world.clock.pass_(1 * HOUR)
             assert world.asked_for == [REVIEWS, REVIEWS]
             serial = service.workloads[REVIEWS].facts.serial
         world.asked_for.clear()
-        async with _running(world, REVIEWS) as service:
+        async with running(world, REVIEWS) as service:
             assert service.workloads[REVIEWS].facts.serial == serial
             await world.clock.pass_(11 * HOUR)
             assert world.asked_for.count(REVIEWS) == 1
@@ -314,8 +224,8 @@ def test_the_control_plane_says_when_to_renew_and_a_restart_remembers(play: Play
 
 
 def test_an_order_renews_at_once(play: Play) -> None:
-    async def scenario(world: World) -> None:
-        async with _running(world, REVIEWS) as service:
+    async def scenario(world: JoinedHost) -> None:
+        async with running(world, REVIEWS) as service:
             before = service.workloads[REVIEWS].facts.serial
             service.renew_now()
             await world.clock.settle()
@@ -326,8 +236,8 @@ def test_an_order_renews_at_once(play: Play) -> None:
 
 
 def test_a_new_stream_ends_the_wait_of_a_retry(play: Play) -> None:
-    async def scenario(world: World) -> None:
-        async with _running(world, REVIEWS) as service:
+    async def scenario(world: JoinedHost) -> None:
+        async with running(world, REVIEWS) as service:
             world.up = False
             service.renew_now()
             await world.clock.settle()
@@ -343,7 +253,7 @@ def test_a_new_stream_ends_the_wait_of_a_retry(play: Play) -> None:
 def test_no_answer_at_all_is_a_failure_after_a_while_and_a_late_one_changes_nothing(
     play: Play,
 ) -> None:
-    async def scenario(world: World) -> None:
+    async def scenario(world: JoinedHost) -> None:
         gate = asyncio.Event()
 
         async def slow(csr: bytes, identity: Identity | None) -> IssueResult:
@@ -351,7 +261,7 @@ def test_no_answer_at_all_is_a_failure_after_a_while_and_a_late_one_changes_noth
             await gate.wait()
             return result
 
-        async with _running(world, REVIEWS) as service:
+        async with running(world, REVIEWS) as service:
             held = service.workloads[REVIEWS]
             world.answer = slow
             service.renew_now()
@@ -365,27 +275,27 @@ def test_no_answer_at_all_is_a_failure_after_a_while_and_a_late_one_changes_noth
     play(scenario)
 
 
-async def _of_another_key(world: World, _: bytes, identity: Identity | None) -> IssueResult:
+async def _of_another_key(world: JoinedHost, _: bytes, identity: Identity | None) -> IssueResult:
     return await world.asked(new_key().csr_der, identity)
 
 
-async def _of_another_identity(world: World, csr: bytes, _: Identity | None) -> IssueResult:
+async def _of_another_identity(world: JoinedHost, csr: bytes, _: Identity | None) -> IssueResult:
     return await world.asked(csr, RATINGS)
 
 
-async def _of_another_root(world: World, csr: bytes, identity: Identity | None) -> IssueResult:
-    foreign = World(world.folder / "foreign", leaf_hours=72)
+async def _of_another_root(world: JoinedHost, csr: bytes, identity: Identity | None) -> IssueResult:
+    foreign = JoinedHost(world.folder / "foreign", leaf_hours=72)
     await foreign.join()
     foreign.service()
     answer = await foreign.asked(csr, identity)
     return IssueResult(answer.chain_der)
 
 
-async def _of_rubbish(_world: World, _csr: bytes, _identity: Identity | None) -> IssueResult:
+async def _of_rubbish(_world: JoinedHost, _csr: bytes, _identity: Identity | None) -> IssueResult:
     return IssueResult((b"rubbish",))
 
 
-async def _of_nothing(_world: World, _csr: bytes, _identity: Identity | None) -> IssueResult:
+async def _of_nothing(_world: JoinedHost, _csr: bytes, _identity: Identity | None) -> IssueResult:
     return IssueResult()
 
 
@@ -401,10 +311,10 @@ async def _of_nothing(_world: World, _csr: bytes, _identity: Identity | None) ->
 )
 def test_never_takes_the_place_of_what_is_held(
     play: Play,
-    lie: Callable[[World, bytes, Identity | None], Coroutine[Any, Any, IssueResult]],
+    lie: Callable[[JoinedHost, bytes, Identity | None], Coroutine[Any, Any, IssueResult]],
 ) -> None:
-    async def scenario(world: World) -> None:
-        async with _running(world, REVIEWS) as service:
+    async def scenario(world: JoinedHost) -> None:
+        async with running(world, REVIEWS) as service:
             held = service.workloads[REVIEWS]
             world.answer = lambda csr, identity: lie(world, csr, identity)
             service.renew_now()
@@ -419,8 +329,8 @@ def test_never_takes_the_place_of_what_is_held(
 
 
 def test_secrets_hold_the_current_chain_key_and_roots(play: Play) -> None:
-    async def scenario(world: World) -> None:
-        async with _running(world, REVIEWS) as service:
+    async def scenario(world: JoinedHost) -> None:
+        async with running(world, REVIEWS) as service:
             roots, reviews = service.secrets()
             secret = secret_pb2.Secret.FromString(reviews.body)
             held = service.workloads[REVIEWS]
@@ -439,8 +349,8 @@ def test_secrets_hold_the_current_chain_key_and_roots(play: Play) -> None:
 
 
 def test_no_key_is_in_a_log_or_a_repr(play: Play, caplog: pytest.LogCaptureFixture) -> None:
-    async def scenario(world: World) -> None:
-        async with _running(world, REVIEWS) as service:
+    async def scenario(world: JoinedHost) -> None:
+        async with running(world, REVIEWS) as service:
             await world.clock.pass_(37 * HOUR)
             shown = f"{service.host!r} {service.workloads!r} {service.secrets()!r} {caplog.text}"
             for key_pem in (service.host.key_pem, service.workloads[REVIEWS].key_pem):
@@ -452,8 +362,8 @@ def test_no_key_is_in_a_log_or_a_repr(play: Play, caplog: pytest.LogCaptureFixtu
 
 
 def test_a_disk_that_is_full_stops_no_renewal(play: Play, caplog: pytest.LogCaptureFixture) -> None:
-    async def scenario(world: World) -> None:
-        async with _running(world, REVIEWS) as service:
+    async def scenario(world: JoinedHost) -> None:
+        async with running(world, REVIEWS) as service:
             place = world.folder / "identity" / "workloads" / "default" / "reviews"
             place.rename(place.with_name("away"))
             place.write_text("a file where a folder has to be")
@@ -468,9 +378,9 @@ def test_a_disk_that_is_full_stops_no_renewal(play: Play, caplog: pytest.LogCapt
 
 def test_lives_of_seconds_go_by_the_same_rules(tmp_path: Path) -> None:
     async def scenario() -> None:
-        world = World(tmp_path, leaf_hours=10 / 3600)
+        world = JoinedHost(tmp_path, leaf_hours=10 / 3600)
         await world.join()
-        async with _running(world, REVIEWS) as service:
+        async with running(world, REVIEWS) as service:
             for _ in range(60):
                 await world.clock.pass_(1)
                 assert service.hours_left > 2 / 3600

@@ -10,66 +10,29 @@ from typing import Any
 import pytest
 
 from hostmesh_agent.edges.keys import new_key
-from hostmesh_controlplane.app.authority import Authority, Enrolled, Issued
-from hostmesh_controlplane.config import CertificateAuthority, ControlPlaneConfig
+from hostmesh_controlplane.app.authority import Enrolled, Issued
+from hostmesh_controlplane.config import CertificateAuthority
 from hostmesh_controlplane.logic.grants import GrantChange
 from hostmesh_controlplane.logic.refusals import Reason, Refusal
 from hostmesh_controlplane.logic.store import Table
-from hostmesh_controlplane.logic.tokens import TokenRequest
 from hostmesh_core import x509
 from hostmesh_core.errors import BadInput
 from hostmesh_core.ids import Identity
 from hostmesh_core.rotation import Renewal
 from hostmesh_core.token import JoinToken
-from hostmesh_testing.fixed import CountingEntropy, FixedClock
-from hostmesh_testing.memory_store import MemoryStore
+from hostmesh_testing.authority_world import AuthorityWorld
 
 REVIEWS = Identity("default", "reviews")
 
 
-class World:
-    """One control plane's authority, and everything that it stands on."""
-
-    def __init__(self, folder: Path, *, leaf_hours: float = 72.0) -> None:
-        self.clock = FixedClock()
-        self.entropy = CountingEntropy()
-        self.store = MemoryStore()
-        self.config = ControlPlaneConfig(
-            state_dir=str(folder),
-            ca=CertificateAuthority(leaf_hours=leaf_hours, outage_hours=0),
-        )
-        self.authority = self.opened()
-
-    def opened(self) -> Authority:
-        return Authority(self.config, self.store, clock=self.clock, entropy=self.entropy)
-
-    async def token(self, **body: object) -> str:
-        request = TokenRequest.parse({"service": ["reviews"], **body})
-        return (await self.authority.create_token(request))[0]
-
-    async def joined(self, **body: object) -> Enrolled:
-        outcome = await self.enrol(await self.token(**body))
-        assert isinstance(outcome, Enrolled), outcome
-        return outcome
-
-    async def enrol(self, token: str, csr_pem: bytes | None = None) -> Enrolled | Refusal:
-        csr = csr_pem or new_key().csr_pem
-        return await self.authority.enrol(token, csr, "10.0.0.7", "web-1")
-
-    def facts(self, chain_der: tuple[bytes, ...]) -> x509.CertificateFacts:
-        chain = [x509.load_der(der) for der in chain_der]
-        roots = self.authority.bundles.roots("mesh.internal")
-        return x509.verify_chain(chain, roots, now=self.clock.now)
-
-
-Scenario = Callable[[World], Coroutine[Any, Any, None]]
+Scenario = Callable[[AuthorityWorld], Coroutine[Any, Any, None]]
 Play = Callable[[Scenario], None]
 
 
 @pytest.fixture
 def play(tmp_path: Path) -> Play:
     async def run(scenario: Scenario) -> None:
-        world = World(tmp_path)
+        world = AuthorityWorld(tmp_path)
         await world.authority.start()
         await scenario(world)
 
@@ -77,7 +40,7 @@ def play(tmp_path: Path) -> Play:
 
 
 def test_a_host_joins_and_gets_the_identity_of_its_record(play: Play) -> None:
-    async def scenario(world: World) -> None:
+    async def scenario(world: AuthorityWorld) -> None:
         joined = await world.joined()
         facts = world.facts(joined.chain_der)
         assert str(facts.spiffe_id) == f"spiffe://mesh.internal/hostmesh/host/{joined.host_id}"
@@ -93,7 +56,7 @@ def test_a_host_joins_and_gets_the_identity_of_its_record(play: Play) -> None:
 
 
 def test_a_host_gets_the_workload_certificate_that_its_grant_covers(play: Play) -> None:
-    async def scenario(world: World) -> None:
+    async def scenario(world: AuthorityWorld) -> None:
         joined = await world.joined()
         issued = await world.authority.issue(joined.host_id, new_key().csr_der, REVIEWS)
         assert isinstance(issued, Issued)
@@ -125,7 +88,7 @@ def test_a_host_gets_the_workload_certificate_that_its_grant_covers(play: Play) 
 def test_no_workload_certificate_for_an_identity(
     play: Play, identity: Identity, reason: Reason
 ) -> None:
-    async def scenario(world: World) -> None:
+    async def scenario(world: AuthorityWorld) -> None:
         joined = await world.joined()
         refused = await world.authority.issue(joined.host_id, new_key().csr_der, identity)
         assert isinstance(refused, Refusal)
@@ -136,7 +99,7 @@ def test_no_workload_certificate_for_an_identity(
 
 
 def test_even_a_grant_of_everything_gives_no_reserved_identity(play: Play) -> None:
-    async def scenario(world: World) -> None:
+    async def scenario(world: AuthorityWorld) -> None:
         joined = await world.joined(namespace="*", service=["*"], service_account=["*"])
         for identity in (Identity("..", "hostmesh"), Identity("a/../../hostmesh", "host")):
             refused = await world.authority.issue(joined.host_id, new_key().csr_der, identity)
@@ -147,7 +110,7 @@ def test_even_a_grant_of_everything_gives_no_reserved_identity(play: Play) -> No
 
 
 def test_a_refusal_names_what_is_covered_and_the_command_that_would_allow_it(play: Play) -> None:
-    async def scenario(world: World) -> None:
+    async def scenario(world: AuthorityWorld) -> None:
         joined = await world.joined()
         other = Identity("default", "payments")
         refused = await world.authority.issue(joined.host_id, new_key().csr_der, other)
@@ -164,7 +127,7 @@ def test_a_refusal_names_what_is_covered_and_the_command_that_would_allow_it(pla
 
 
 def test_a_narrowed_grant_ends_renewals_of_what_it_covered(play: Play) -> None:
-    async def scenario(world: World) -> None:
+    async def scenario(world: AuthorityWorld) -> None:
         joined = await world.joined(service=["reviews", "ratings"])
         ratings = Identity("default", "ratings")
         assert isinstance(
@@ -180,123 +143,8 @@ def test_a_narrowed_grant_ends_renewals_of_what_it_covered(play: Play) -> None:
     play(scenario)
 
 
-def test_a_token_of_one_use_lets_one_of_many_racers_in(play: Play) -> None:
-    async def scenario(world: World) -> None:
-        token = await world.token()
-        outcomes = await asyncio.gather(*(world.enrol(token) for _ in range(20)))
-        assert sum(isinstance(outcome, Enrolled) for outcome in outcomes) == 1
-        assert world.authority.refusals == {Reason.TOKEN_USED: 19}
-        assert len(world.authority.hosts()) == 1
-
-    play(scenario)
-
-
-def test_a_token_of_many_uses_lets_exactly_so_many_in(play: Play) -> None:
-    async def scenario(world: World) -> None:
-        token = await world.token(uses=7)
-        outcomes = await asyncio.gather(*(world.enrol(token) for _ in range(20)))
-        joined = [outcome for outcome in outcomes if isinstance(outcome, Enrolled)]
-        assert len({host.host_id for host in joined}) == 7
-        assert world.authority.refusals == {Reason.TOKEN_USED: 13}
-
-    play(scenario)
-
-
-def test_the_same_key_may_ask_again_because_its_answer_was_lost(play: Play) -> None:
-    async def scenario(world: World) -> None:
-        token, csr = await world.token(), new_key().csr_pem
-        first = await world.enrol(token, csr)
-        again = await world.enrol(token, csr)
-        assert isinstance(first, Enrolled)
-        assert isinstance(again, Enrolled)
-        assert again.host_id == first.host_id
-        assert len(world.authority.hosts()) == 1
-        await world.authority.revoke_host(first.host_id, "stolen")
-        refused = await world.enrol(token, csr)
-        assert isinstance(refused, Refusal)
-        assert refused.reason is Reason.HOST_REVOKED
-
-    play(scenario)
-
-
-async def _expired(world: World) -> str:
-    token = await world.token(ttl_seconds=60)
-    world.clock.advance(60)
-    return token
-
-
-async def _revoked(world: World) -> str:
-    token = await world.token()
-    await world.authority.revoke_token(JoinToken.parse(token).id)
-    return token
-
-
-async def _used(world: World) -> str:
-    token = await world.token()
-    await world.enrol(token)
-    return token
-
-
-async def _other_secret(world: World) -> str:
-    token = JoinToken.parse(await world.token())
-    return JoinToken(token.id, "f" * 64, token.pin).reveal()
-
-
-async def _never_made(_: World) -> str:
-    return JoinToken("f" * 16, "f" * 64, "f" * 64).reveal()
-
-
-async def _no_token(_: World) -> str:
-    return "hm1.what.is.this"
-
-
-@pytest.mark.parametrize(
-    ("prepare", "reason"),
-    [
-        pytest.param(_expired, Reason.TOKEN_EXPIRED, id="an expired token"),
-        pytest.param(_revoked, Reason.TOKEN_REVOKED, id="a revoked token"),
-        pytest.param(_used, Reason.TOKEN_USED, id="a replayed token"),
-        pytest.param(_other_secret, Reason.TOKEN_UNKNOWN, id="a known id with another secret"),
-        pytest.param(_never_made, Reason.TOKEN_UNKNOWN, id="a token that nobody made"),
-        pytest.param(_no_token, Reason.MALFORMED, id="a text that is no token"),
-    ],
-)
-def test_nobody_joins_with(
-    play: Play, prepare: Callable[[World], Coroutine[Any, Any, str]], reason: Reason
-) -> None:
-    async def scenario(world: World) -> None:
-        token = await prepare(world)
-        before = len(world.authority.hosts())
-        refused = await world.enrol(token)
-        assert isinstance(refused, Refusal)
-        assert refused.reason is reason
-        assert world.authority.refusals == {reason: 1}
-        assert len(world.authority.hosts()) == before
-
-    play(scenario)
-
-
-def test_unknown_id_and_wrong_secret_are_told_apart_by_nobody(play: Play) -> None:
-    async def scenario(world: World) -> None:
-        wrong = await world.enrol(await _other_secret(world))
-        absent = await world.enrol(await _never_made(world))
-        assert wrong == absent
-
-    play(scenario)
-
-
-def test_a_refused_request_uses_nothing_up(play: Play) -> None:
-    async def scenario(world: World) -> None:
-        token = await world.token()
-        refused = await world.authority.enrol(token, b"no request", "10.0.0.7", "web-1")
-        assert isinstance(refused, Refusal)
-        assert isinstance(await world.enrol(token), Enrolled)
-
-    play(scenario)
-
-
 def test_a_revoked_host_gets_nothing_more(play: Play) -> None:
-    async def scenario(world: World) -> None:
+    async def scenario(world: AuthorityWorld) -> None:
         joined = await world.joined()
         await world.authority.revoke_host(joined.host_id, "stolen")
         assert world.authority.is_revoked(joined.host_id)
@@ -309,7 +157,7 @@ def test_a_revoked_host_gets_nothing_more(play: Play) -> None:
 
 
 def test_a_host_revoked_while_its_certificate_was_being_made_does_not_get_it(play: Play) -> None:
-    async def scenario(world: World) -> None:
+    async def scenario(world: AuthorityWorld) -> None:
         joined = await world.joined()
         issued, _ = await asyncio.gather(
             world.authority.issue(joined.host_id, new_key().csr_der, REVIEWS),
@@ -328,7 +176,7 @@ def test_a_host_revoked_while_its_certificate_was_being_made_does_not_get_it(pla
 
 
 def test_a_host_that_never_joined_gets_nothing(play: Play) -> None:
-    async def scenario(world: World) -> None:
+    async def scenario(world: AuthorityWorld) -> None:
         assert world.authority.is_revoked("f" * 32)
         refused = await world.authority.issue("f" * 32, new_key().csr_der, None)
         assert isinstance(refused, Refusal)
@@ -338,7 +186,7 @@ def test_a_host_that_never_joined_gets_nothing(play: Play) -> None:
 
 
 def test_one_key_never_stands_for_two_identities(play: Play) -> None:
-    async def scenario(world: World) -> None:
+    async def scenario(world: AuthorityWorld) -> None:
         host_key, workload_key = new_key(), new_key()
         token = await world.token(service=["reviews", "ratings"])
         joined = await world.enrol(token, host_key.csr_pem)
@@ -360,7 +208,7 @@ def test_one_key_never_stands_for_two_identities(play: Play) -> None:
 
 
 def test_certificates_asked_for_at_once_are_all_noted(play: Play) -> None:
-    async def scenario(world: World) -> None:
+    async def scenario(world: AuthorityWorld) -> None:
         services = [f"s{n}" for n in range(10)]
         joined = await world.joined(service=services)
         issued = await asyncio.gather(
@@ -381,7 +229,7 @@ def test_certificates_asked_for_at_once_are_all_noted(play: Play) -> None:
 
 
 def test_records_outlive_the_process(play: Play) -> None:
-    async def scenario(world: World) -> None:
+    async def scenario(world: AuthorityWorld) -> None:
         joined = await world.joined()
         await world.authority.issue(joined.host_id, new_key().csr_der, REVIEWS)
         again = world.opened()
@@ -394,7 +242,7 @@ def test_records_outlive_the_process(play: Play) -> None:
 
 
 def test_changes_of_a_host_are_told(play: Play) -> None:
-    async def scenario(world: World) -> None:
+    async def scenario(world: AuthorityWorld) -> None:
         told: list[str] = []
         world.authority.on_host_changed(told.append)
         joined = await world.joined()
@@ -408,7 +256,7 @@ def test_changes_of_a_host_are_told(play: Play) -> None:
 
 
 def test_what_an_operator_names_wrongly_is_said(play: Play) -> None:
-    async def scenario(world: World) -> None:
+    async def scenario(world: AuthorityWorld) -> None:
         await world.joined()
         with pytest.raises(BadInput, match='did you mean "web-1"'):
             world.authority.find_host("wbe-1")
@@ -422,7 +270,7 @@ def test_what_an_operator_names_wrongly_is_said(play: Play) -> None:
 
 def test_the_configured_plan_goes_with_every_certificate(tmp_path: Path) -> None:
     async def scenario() -> None:
-        world = World(tmp_path)
+        world = AuthorityWorld(tmp_path)
         ca = CertificateAuthority(renew_from=0.2, renew_to=0.3)
         world.config = replace(world.config, ca=ca)
         world.authority = world.opened()
@@ -436,7 +284,7 @@ def test_the_configured_plan_goes_with_every_certificate(tmp_path: Path) -> None
 
 
 def test_the_serving_certificate_has_the_name_that_agents_verify(play: Play) -> None:
-    async def scenario(world: World) -> None:
+    async def scenario(world: AuthorityWorld) -> None:
         _, chain_pem = world.authority.serving_credentials()
         leaf = x509.load_pem_chain(chain_pem)[0]
         assert x509.dns_names_of(leaf) == ("control-plane.mesh.internal",)
@@ -446,7 +294,7 @@ def test_the_serving_certificate_has_the_name_that_agents_verify(play: Play) -> 
 
 
 def test_the_serving_certificate_is_renewed_at_half_its_life_and_told(play: Play) -> None:
-    async def scenario(world: World) -> None:
+    async def scenario(world: AuthorityWorld) -> None:
         serials: list[str] = []
 
         def loaded() -> None:
@@ -470,7 +318,7 @@ def test_the_serving_certificate_is_renewed_at_half_its_life_and_told(play: Play
 def test_secrets_are_in_no_log_no_repr_and_not_in_the_store(
     play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def scenario(world: World) -> None:
+    async def scenario(world: AuthorityWorld) -> None:
         token = JoinToken.parse(await world.token(uses=2))
         joined = await world.enrol(token.reveal())
         await world.enrol(JoinToken(token.id, "e" * 64, token.pin).reveal())
@@ -490,7 +338,7 @@ def test_secrets_are_in_no_log_no_repr_and_not_in_the_store(
 def test_a_refusal_is_one_line_of_the_log_whatever_was_asked(
     play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def scenario(world: World) -> None:
+    async def scenario(world: AuthorityWorld) -> None:
         joined = await world.joined()
         caplog.clear()
         forged = Identity("default", "x\nhost enrolled host=forged")
