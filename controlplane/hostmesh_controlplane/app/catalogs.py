@@ -31,6 +31,9 @@ from hostmesh_core.ids import EndpointKey
 
 log = logging.getLogger(__name__)
 
+SHOWN_REMARKS = 5
+"""How many of a source's remarks its status shows; the log has all."""
+
 
 class Clock(Protocol):
     """What this asks of the clock."""
@@ -55,6 +58,7 @@ class _Running:
     loaded: bool = False
     answered: bool = False
     told: SourceStatus | None = None
+    remarked: frozenset[str] = frozenset()
 
     @property
     def reason(self) -> str:
@@ -171,6 +175,11 @@ class Catalogs:
         self._tell_status(name, running)
 
     def _tell_status(self, name: str, running: _Running) -> None:
+        remarks = running.reader.remarks
+        for remark in remarks:
+            if remark not in running.remarked:
+                log.warning("source remark source=%s remark=%s", name, remark)
+        running.remarked = frozenset(remarks)
         status = self._status(name, running)
         if status == running.told:
             return
@@ -196,14 +205,16 @@ def _detail(name: str, running: _Running) -> str:
     if running.reason:
         since = datetime.fromtimestamp(running.since or 0, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
         said.append(f"stale since {since}: {running.reason}")
-    if running.reader.held:
+    held = running.reader.held
+    if held:
+        what = "1 endpoint" if held == 1 else f"{held} endpoints"
         said.append(
-            f"holding {running.reader.held} endpoints that it lists no more; if they are gone for "
-            f"good: hostmesh source accept {name}"
+            f"holding {what} that it lists no more; if gone for good: hostmesh source accept {name}"
         )
-    said += running.reader.remarks[:3]
-    if len(running.reader.remarks) > 3:
-        said.append(f"and {len(running.reader.remarks) - 3} more; look at: hostmesh analyze")
+    remarks = running.reader.remarks
+    said += remarks[:SHOWN_REMARKS]
+    if len(remarks) > SHOWN_REMARKS:
+        said.append(f"and {len(remarks) - SHOWN_REMARKS} more remarks, in the log")
     return "; ".join(said)
 
 

@@ -255,6 +255,20 @@ def test_a_consul_name_that_is_none_is_remarked_and_harms_nobody() -> None:
     assert 'cannot take the Consul service "my_app"' in dc1.detail()
 
 
+def test_only_some_remarks_are_shown_and_each_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    dc1 = played()
+    dc1.healthy()
+    for number in range(7):
+        name = f"my_app{number}"
+        fact = ConsulService("dc1", name, tuple(instances(range(1))), ConsulFacts(1), None)
+        dc1.catalogs.take("dc1", fact)
+    assert dc1.detail().endswith("and 2 more remarks, in the log")
+    logged = [record.getMessage() for record in caplog.records if "remark" in record.getMessage()]
+    assert sum("my_app3" in line and "source remark" in line for line in logged) == 1
+
+
 def test_two_consul_services_of_one_host_name() -> None:
     dc1 = played()
     dc1.consul(2, index=1)
