@@ -35,6 +35,7 @@ class Stream:
 
         `beside` are the loops that live as long as the stream.
         """
+        ended: HostStreamLost | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
                 loops = (self._write(), self._read(received), *beside)
@@ -42,8 +43,11 @@ class Stream:
                 await self._replaced.wait()
                 for task in working:
                     task.cancel()
-        except* HostStreamLost as lost:
-            raise lost.exceptions[0] from None
+        except* HostStreamLost as group:
+            ended = next(e for e in group.exceptions if isinstance(e, HostStreamLost))
+        if ended is not None:
+            # Not within except*: Python before 3.11.4 would wrap it in a group of its own.
+            raise ended
 
     async def _write(self) -> NoReturn:
         while True:

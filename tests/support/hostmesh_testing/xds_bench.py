@@ -229,11 +229,15 @@ async def backend(answer: str) -> AsyncIterator[int]:
     """Serve `answer` over HTTP on a loopback port."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
         head = f"HTTP/1.1 200 OK\r\ncontent-length: {len(answer)}\r\nconnection: close\r\n\r\n"
-        writer.write(head.encode() + answer.encode())
-        await writer.drain()
-        writer.close()
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(head.encode() + answer.encode())
+            await writer.drain()
+        except (OSError, asyncio.IncompleteReadError):
+            return  # the Envoy that asked was ended with its test
+        finally:
+            writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
