@@ -288,7 +288,10 @@ class ControlPlane:
 
     def _refusals(self) -> Mapping[str, int]:
         return (
-            Counter(self._authority.refusals) + Counter(self._hosts.refusals) + self._ads_refusals
+            Counter(self._authority.refusals)
+            + Counter(self._hosts.refusals)
+            + self._ads_refusals
+            + self._proxies.refusals
         )
 
 

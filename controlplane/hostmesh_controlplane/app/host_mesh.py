@@ -107,15 +107,11 @@ class HostMesh:
 
     def on_applied(self, host_id: str, applied: pb.Applied) -> None:
         """Note what its Envoy applied."""
-        del host_id
-        self._proxies.applied(applied.stream_id, applied.type_url, applied.version)
+        self._proxies.applied(host_id, applied)
 
     def on_rejected(self, host_id: str, rejected: pb.Rejected) -> None:
         """Note what its Envoy refused."""
-        del host_id
-        self._proxies.rejected(
-            rejected.stream_id, rejected.type_url, rejected.name, rejected.detail
-        )
+        self._proxies.rejected(host_id, rejected)
 
     def on_use(self, host_id: str, names: tuple[str, ...]) -> None:
         """Take which names a host uses: it is shown the whole mesh all the same."""

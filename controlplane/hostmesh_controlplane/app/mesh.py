@@ -71,7 +71,7 @@ class Mesh:
                 step = await self._take(change)
             except BadInput as error:
                 # A full address range must not stop the services that have their address.
-                log.error("cannot take in a change", extra={"detail": str(error)})
+                log.error("change not taken in error=%s", error)
                 if waiter is not None and not waiter.done():
                     waiter.set_exception(error)
                 continue

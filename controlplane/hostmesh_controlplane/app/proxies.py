@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -13,10 +14,14 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, Delt
 from hostmesh_controlplane.app.pacing import Coalescer, Names
 from hostmesh_controlplane.logic.scope import Scope
 from hostmesh_core import names, type_urls
+from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.xds.delta import DeltaStream
 from hostmesh_core.xds.resource import Resources
 
 log = logging.getLogger(__name__)
+
+MOST_DETAIL = 2000
+"""Characters of a proxy's words that are kept and logged."""
 
 
 class Push(Protocol):
@@ -107,6 +112,8 @@ class Proxies:
 
     def __init__(self, resources_of: ResourcesOf) -> None:
         self.ready = False
+        self.refusals: Counter[str] = Counter()
+        """Reports of hosts about streams that are not theirs."""
         self.on_node: Callable[[str, bool], None] = _ignore
         """Told a host id and whether its kernel has IPv6: all that `node` may decide."""
         self._resources_of = resources_of
@@ -161,28 +168,40 @@ class Proxies:
         for stream in list(self._by_host.get(host_id, {}).values()):
             stream.push.close(reason)
 
-    def applied(self, stream_id: str, type_url: str, version: str) -> None:
-        """Take in that Envoy applied a version."""
-        stream = self._streams.get(stream_id)
-        if stream is not None and version.isdecimal():
-            said = stream.applied.setdefault(type_url, Applied())
-            said.version = max(said.version, int(version))
+    def applied(self, host_id: str, report: pb.Applied) -> None:
+        """Take in that a host's Envoy applied a version."""
+        stream = self._own(host_id, report.stream_id)
+        if stream is not None and report.version.isdecimal() and len(report.version) < 20:
+            said = stream.applied.setdefault(report.type_url, Applied())
+            said.version = max(said.version, int(report.version))
             said.rejected, said.at = "", time.monotonic()
 
-    def rejected(self, stream_id: str, type_url: str, name: str, detail: str) -> None:
-        """Take in that Envoy refused a resource."""
-        stream = self._streams.get(stream_id)
+    def rejected(self, host_id: str, report: pb.Rejected) -> None:
+        """Take in that a host's Envoy refused a resource."""
+        stream = self._own(host_id, report.stream_id)
         if stream is not None:
-            said = stream.applied.setdefault(type_url, Applied())
-            said.rejected, said.at = f"{name}: {detail}" if name else detail, time.monotonic()
-            self.refused(stream, type_url, said.rejected)
+            said = stream.applied.setdefault(report.type_url, Applied())
+            words = f"{report.name}: {report.detail}" if report.name else report.detail
+            said.rejected = words[:MOST_DETAIL]
+            said.at = time.monotonic()
+            self.refused(stream, report.type_url, said.rejected)
+
+    def _own(self, host_id: str, stream_id: str) -> ProxyStream | None:
+        """Give a host's stream; None for one that has ended. Whose it is not, it cannot speak of:
+        a drain waits for what peers say that they applied.
+        """
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.host_id == host_id:
+            return stream
+        self.refusals["not_own_stream"] += 1
+        log.warning("refused a report host=%s about=%s why=not_own_stream", host_id, stream.host_id)
+        return None
 
     def refused(self, stream: ProxyStream, type_url: str, detail: str) -> None:
         """Log a refusal: a defect of ours, or of a configuration object that it names."""
         log.error(
-            "proxy refused a resource",
-            extra={"host": stream.host_id, "type": type_urls.SHORT.get(type_url, type_url)}
-            | {"detail": detail},
+            "proxy refused a resource host=%s type=%s detail=%r",
+            *(stream.host_id, type_urls.SHORT.get(type_url, type_url), detail[:MOST_DETAIL]),
         )
 
     def streams(self) -> Iterable[ProxyStream]:
