@@ -94,6 +94,7 @@ class RelayService:
         self._clock = SystemClock()
         self._folder = GenerationFolder(paths.xds_dir)
         self._facts = MeshFacts()
+        self._read: tuple[object, ...] = (object(),) * len(relay_facts.READ)
         self._there = asyncio.Event()
         self._waits = asyncio.Event()
         self._keeper = GenerationKeeper(
@@ -348,6 +349,10 @@ class RelayService:
 
     def _serve(self, generation: Generation) -> None:
         self._there.set()
+        read = tuple(generation.by_type.get(each) for each in relay_facts.READ)
+        if all(new is old for new, old in zip(read, self._read, strict=True)):
+            return  # most changes are of endpoints, and those cost no decoding here
+        self._read = read
         self._facts = relay_facts.read(generation)
         try:
             self._callbacks.on_generation(self._facts)

@@ -64,6 +64,9 @@ class _Visible:
     secrets: Mapping[str, Resource]
     instead: dict[Key, Resource | None] = field(default_factory=dict)
     """What is seen instead of the target's: an older resource, or nothing yet."""
+    unknown: set[Key] = field(default_factory=set)
+    """What Envoy has from before this stream, in a version that is not the target's: nothing is
+    said of it for now, so that it keeps that."""
 
     def get(self, type_url: str, name: str) -> Resource | None:
         if type_url == SECRET:
@@ -81,6 +84,10 @@ class _Visible:
     def is_absent(self, type_url: str, name: str) -> bool:
         """A secret that is not there yet will come: its Envoy waits, and is not told no."""
         return type_url != SECRET and (type_url, name) in self.target.absent
+
+    def is_withheld(self, type_url: str, name: str) -> bool:
+        """Tell whether Envoy is to keep what it has, whatever that is."""
+        return (type_url, name) in self.unknown
 
 
 @lru_cache(maxsize=512)
@@ -101,7 +108,12 @@ class EnvoyStream:
         """Begin with a generation to serve and the host's secrets by name."""
         self.epoch: int | None = None
         self._visible = _Visible(target, secrets)
-        self._delta = DeltaStream(is_absent=self._visible.is_absent, assignment_of=assignment_of)
+        self._delta = DeltaStream(
+            is_absent=self._visible.is_absent,
+            is_withheld=self._visible.is_withheld,
+            assignment_of=assignment_of,
+        )
+        self._began: float | None = None
         self._active: set[str] = set()
         self._since: dict[str, float] = {}
 
@@ -109,6 +121,7 @@ class EnvoyStream:
         """Take a request of Envoy."""
         if request.HasField("node"):
             self.epoch = int(request.node.metadata.fields[EPOCH_METADATA].number_value)
+        self._began = now if self._began is None else self._began
         if self._delta.subscription(request.type_url) is None:
             self._begin_type(request)
         turn = self._delta.on_request(request, self._visible)
@@ -140,8 +153,8 @@ class EnvoyStream:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether anything is held back for clusters."""
-        return bool(self._since)
+        """Whether anything is held back: call `tick` from time to time."""
+        return bool(self._since or self._visible.unknown)
 
     def warming(self, asked: frozenset[str], warming: frozenset[str], now: float) -> Outcome:
         """Take the admin's answer; `asked` is what `waits_for` gave before it was asked."""
@@ -166,7 +179,9 @@ class EnvoyStream:
                 return False
         if type_url in (CLUSTER, LISTENER) and self._delta.subscription(type_url) is None:
             return False
-        held_back = any(kind == type_url for kind, _ in self._visible.instead)
+        held_back = any(
+            kind == type_url for kind, _ in (*self._visible.instead, *self._visible.unknown)
+        )
         return not held_back and not self._delta.in_flight(type_url)
 
     def has_applied_all(self, types: Iterable[str]) -> bool:
@@ -178,12 +193,18 @@ class EnvoyStream:
 
     def _begin_type(self, request: DeltaDiscoveryRequest) -> None:
         held = request.initial_resource_versions
-        if request.type_url == CLUSTER:
-            # It had them before this stream: the relay came back, Envoy never went.
-            self._active.update(held)
-        elif request.type_url == LISTENER and not held:
+        if request.type_url == LISTENER and not held:
             # A new Envoy asks for listeners when its first clusters are warm.
             self._active.update(self._sent_clusters())
+        # Else the relay came back and Envoy never went. What of its clusters is warming, its admin
+        # has to say, before it is led to them; and it may still be led to one that is gone.
+        target = self._visible.target
+        for name, version in held.items():
+            comes = target.get(request.type_url, name)
+            gone = comes is None and request.type_url == CLUSTER
+            other = comes is not None and comes.version != version
+            if gone or (other and request.type_url in _REFERRING):
+                self._visible.unknown.add((request.type_url, name))
 
     def _sent_clusters(self) -> list[str]:
         names = self._visible.target.names(CLUSTER)
@@ -191,6 +212,8 @@ class EnvoyStream:
 
     def _hold_back(self, key: Key, before: Generation) -> None:
         """Keep showing what was seen so far; `_release` lets go of it when it may."""
+        if key in self._visible.unknown:
+            return
         instead = self._visible.instead
         shown = instead[key] if key in instead else before.get(*key)
         comes = self._visible.target.get(*key)
@@ -221,7 +244,7 @@ class EnvoyStream:
         given_up: set[str] = set()
         waiting: set[str] = set()
         removals = []
-        for key in visible.instead:
+        for key in (*visible.instead, *visible.unknown):
             comes = visible.target.get(*key)
             if comes is None:
                 removals.append(key)
@@ -239,12 +262,22 @@ class EnvoyStream:
                 released.append(key)
         self._active |= given_up
         self._since = {name: self._since[name] for name in waiting}
-        if not waiting:
+        if not waiting and self._has_come_back(now):
             released += removals
             self._active.difference_update(name for kind, name in removals if kind == CLUSTER)
         for key in released:
-            del visible.instead[key]
+            visible.instead.pop(key, None)
+            visible.unknown.discard(key)
         return released, tuple(sorted(given_up))
+
+    def _has_come_back(self, now: float) -> bool:
+        """Tell whether an Envoy that had things before this stream has said which routes it has.
+
+        One that has none never does; by the end of patience it would have.
+        """
+        if not self._visible.unknown or self._delta.subscription(ROUTE) is not None:
+            return True
+        return self._began is not None and now - self._began >= PATIENCE_SECONDS
 
     def _missing(self, comes: Resource) -> set[str]:
         target = self._visible.target

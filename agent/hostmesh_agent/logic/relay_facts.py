@@ -59,6 +59,10 @@ class MeshFacts:
         return found
 
 
+READ = (CLUSTER, LISTENER)
+"""The types that facts are read from: while these are the same, the facts are."""
+
+
 def read(generation: Generation) -> MeshFacts:
     """Read the facts. What lacks our metadata is no service and no instance, and is passed over.
 

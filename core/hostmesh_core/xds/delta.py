@@ -68,6 +68,10 @@ def _is_absent(_type_url: str, _name: str) -> bool:
     return True
 
 
+def _is_withheld(_type_url: str, _name: str) -> bool:
+    return False
+
+
 def _same_name(cluster: Resource) -> str:
     return cluster.name
 
@@ -79,16 +83,19 @@ class DeltaStream:
         self,
         *,
         is_absent: Callable[[str, str], bool] = _is_absent,
+        is_withheld: Callable[[str, str], bool] = _is_withheld,
         assignment_of: Callable[[Resource], str] = _same_name,
         max_bytes: int = MAX_RESPONSE_BYTES,
     ) -> None:
         """Begin with nothing asked and nothing sent.
 
         `is_absent(type, name)` says whether a named resource that there is none of is known not
-        to exist; if not, the stream stays silent about it until there is one. `assignment_of`
-        names the load assignment of a Cluster resource.
+        to exist; if not, the stream stays silent about it until there is one. `is_withheld` says
+        that nothing is to be said of a name for now, whatever it has become. `assignment_of` names
+        the load assignment of a Cluster resource.
         """
         self._is_absent = is_absent
+        self._is_withheld = is_withheld
         self._assignment_of = assignment_of
         self._max_bytes = max_bytes
         self._types: dict[str, _Type] = {}
@@ -277,6 +284,8 @@ class DeltaStream:
         added: list[Resource] = []
         gone: list[str] = []
         for name in sorted(names):
+            if self._is_withheld(state.type_url, name):
+                continue
             resource = resources.get(state.type_url, name)
             if resource is None:
                 if self._to_be_told_gone(state, name, forced):

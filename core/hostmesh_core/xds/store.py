@@ -73,7 +73,12 @@ def changed(before: Generation, after: Generation) -> dict[str, set[str]]:
     for type_url in {*before.by_type, *after.by_type}:
         old = before.by_type.get(type_url, _EMPTY)
         new = after.by_type.get(type_url, _EMPTY)
-        differ = {name for name, resource in new.items() if old.get(name) != resource}
+        # Most are the very same object: comparing bytes is for those that are not.
+        differ = {
+            name
+            for name, resource in new.items()
+            if (was := old.get(name)) is not resource and was != resource
+        }
         differ.update(name for name in old if name not in new)
         if differ:
             names[type_url] = differ

@@ -98,14 +98,50 @@ def test_patience_counts_from_when_the_wait_began() -> None:
     assert stream.tick(99.0).given_up == ()
 
 
-def test_an_envoy_that_was_there_before_has_its_clusters_active() -> None:
+def come_back(stream: EnvoyStream, *had: Resource) -> list[str]:
+    """Let an Envoy that has these open a stream, as after an agent's restart."""
+    texts = []
+    for type_url in (CLUSTER, ENDPOINT, LISTENER, ROUTE):
+        have = {item.name: item.version for item in had if item.type_url == type_url}
+        names = ["*"] if type_url in (CLUSTER, LISTENER) else list(have)
+        outcome = stream.on_request(ask(type_url, *names, have=have), 0.0)
+        texts += told(outcome.responses)
+        for response in outcome.responses:
+            stream.on_request(ask(type_url, nonce=response.nonce), 0.0)
+    return [text for text in texts if "+" in text or "-" in text]
+
+
+def test_an_envoy_that_comes_back_with_what_is_served_is_told_nothing() -> None:
     stream = EnvoyStream(generation_of(BASE), {})
-    have = {"a": BASE[0].version}
-    stream.on_request(ask(CLUSTER, "*", have=have), 0.0)
-    stream.on_request(ask(LISTENER, "*", have={"in": LISTENING.version}), 0.0)
-    stream.on_request(ask(ROUTE, "80", have={"80": BASE[3].version}), 0.0)
-    changed = [*BASE[:3], xds_bench.route("80", "a", prefix="/x")]
-    assert serve(stream, *changed) == ["RDS +80"]
+    assert come_back(stream, *BASE) == []
+    assert not stream.is_waiting
+
+
+def test_an_envoy_that_comes_back_is_not_led_to_a_cluster_that_may_be_warming() -> None:
+    stream = EnvoyStream(generation_of(LED_TO_B), {})
+    had = [*LED_TO_B[:-1], BASE[-1]]
+    assert come_back(stream, *had) == []
+    assert not stream.has_applied(ROUTE)
+    assert stream.waits_for() == {"b"}
+    outcome = stream.warming(frozenset({"b"}), frozenset(), 1.0)
+    assert told(outcome.responses) == ["RDS +80"]
+
+
+def test_an_envoy_that_comes_back_keeps_a_cluster_until_its_routes_have_left_it() -> None:
+    without_a = [item for item in LED_TO_B if item.name != "a"]
+    stream = EnvoyStream(generation_of(without_a), {})
+    assert come_back(stream, *BASE) == ["CDS +b"]
+    assert stream.waits_for() == {"b"}
+    outcome = stream.warming(frozenset({"b"}), frozenset(), 1.0)
+    assert told(outcome.responses) == ["RDS +80", "CDS -a"]
+
+
+def test_an_envoy_without_routes_that_comes_back_loses_what_is_gone_in_the_end() -> None:
+    stream = EnvoyStream(generation_of([]), {})
+    stream.on_request(ask(CLUSTER, "*", have={"a": "1"}), 0.0)
+    assert stream.is_waiting
+    assert told(stream.tick(PATIENCE_SECONDS).responses) == ["CDS -a"]
+    assert not stream.is_waiting
 
 
 def test_a_secret_is_waited_for_and_pushed_and_never_taken_away() -> None:

@@ -91,6 +91,16 @@ class TestSubscribing:
         assert told(stream.on_request(ask(SECRET, "a", "gone"), world).responses) == ["SDS -gone"]
         assert told(stream.on_change(world.put(opaque(SECRET, "a")), world)) == ["SDS +a"]
 
+    def test_nothing_is_said_of_what_is_withheld_until_it_is_not(self) -> None:
+        withheld = {(CLUSTER, "a"), (CLUSTER, "gone")}
+        stream = DeltaStream(is_withheld=lambda *key: key in withheld)
+        world = World(cluster("a"), cluster("b"))
+        turn = stream.on_request(ask(CLUSTER, "*", have={"a": "old", "gone": "1"}), world)
+        assert told(turn.responses) == ["CDS +b"]
+        names = {name for _, name in withheld}
+        withheld.clear()
+        assert told(stream.on_change({CLUSTER: names}, world)) == ["CDS +a", "CDS -gone"]
+
     def test_asking_again_sends_again(self) -> None:
         stream = DeltaStream()
         world = World(assignment("a"))
