@@ -20,6 +20,8 @@ from hostmesh_core.ids import EndpointKey
 FORGIVEN_SECONDS = 900.0
 """How long a key that left our own registry may also leave its catalogs without counting."""
 
+AGE_EVERY_SECONDS = 1.0
+
 Endpoints = tuple[CatalogEndpoint, ...]
 
 
@@ -38,12 +40,19 @@ class HoldRules:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One believed answer that changed which endpoints a service has."""
+    """One believed answer that changed which endpoints a service has.
+
+    Additions and losses near in time cancel each other out once and for all: an addition that
+    has made up for a loss does so still when it is too old to count itself.
+    """
 
     at: float
-    had: int
-    """How many it had before."""
-    lost: Endpoints = ()
+    gained: int = 0
+    """Additions that have made up for no loss yet."""
+    lost: int = 0
+    """Losses that no addition made up for yet."""
+    endpoints: Endpoints = ()
+    """All that it lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +87,12 @@ class HeldService:
     @property
     def size(self) -> int:
         """How many endpoints it had before what is being judged."""
-        if self.good:
-            return self.good
-        return self.turns[0].had if self.turns else len(self.listed) + len(self.kept)
+        return self.good or len(self.listed) + len(self.kept) + self.recent_loss
 
     @property
     def recent_loss(self) -> int:
         """How many it lost in the last seconds, net of what it gained."""
-        return max(0, self.turns[0].had - len(self.listed)) if self.turns else 0
+        return sum(turn.lost for turn in self.turns)
 
     @property
     def standing_loss(self) -> int:
@@ -100,12 +107,19 @@ class Holds:
     source: str
     rules: HoldRules = HoldRules()
     services: Map[str, HeldService] = field(default_factory=Map)
-    moving: frozenset[str] = frozenset()
-    """Hosts with turns or kept by (b): those that a judgement looks at."""
+    moving: Map[str, None] = field(default_factory=Map)
+    """Hosts with turns or kept by (b): those that a judgement is about."""
     total: int = 0
-    """The sum of all sizes."""
+    """The sum of all sizes; the next ones likewise, so that an answer costs what it touches."""
+    recent: int = 0
+    standing: int = 0
     held: int = 0
     """How many endpoints are kept."""
+    keeping: int = 0
+    """Of how many services (b) keeps some."""
+    crossed: bool = False
+    """The last judgement found the recent loss too much: all that moved is kept already."""
+    aged_at: float = 0.0
     forgiven: Map[EndpointKey, float] = field(default_factory=Map)
     """Keys that left our own registry, and when."""
 
@@ -118,11 +132,14 @@ def offered(holds: Holds, event: SourceChanged, *, now: float) -> tuple[Holds, l
     """
     aged = _aged(holds, now)
     known = aged.services.get(event.host, HeldService())
+    hosts = frozenset({event.host})
     if event.suspicious:
         after = _stored(aged, event.host, _doubted(aged, known, event.service))
     else:
-        after = _judged(_stored(aged, event.host, _believed(aged, known, event.service, now)))
-    return after, _told(holds, after, {event.host})
+        believed = _stored(aged, event.host, _believed(aged, known, event.service, now))
+        after, judged = _judged(believed, event.host)
+        hosts |= judged
+    return after, _told(holds, after, hosts)
 
 
 def accept(holds: Holds) -> tuple[Holds, list[SourceChanged]]:
@@ -132,13 +149,12 @@ def accept(holds: Holds) -> tuple[Holds, list[SourceChanged]]:
     for host in hosts:
         said = holds.services[host].offered
         after = _stored(after, host, HeldService(said, said))
-    return after, _told(holds, after, hosts)
+    return replace(after, crossed=False), _told(holds, after, hosts)
 
 
 def left_registry(holds: Holds, keys: Iterable[EndpointKey], *, now: float) -> Holds:
     """Take in that these keys left our own registry in order: their catalogs may drop them too."""
-    forgiven = {key: at for key, at in holds.forgiven.items() if now - at < FORGIVEN_SECONDS}
-    return replace(holds, forgiven=Map({**forgiven, **dict.fromkeys(keys, now)}))
+    return replace(holds, forgiven=holds.forgiven.update(dict.fromkeys(keys, now)))
 
 
 def loaded(holds: Holds, service: CatalogService) -> Holds:
@@ -175,7 +191,7 @@ def _believed(
     gained = len(_keys(said) - {endpoint.key for endpoint in (*known.listed, *known.kept)})
     turns = known.turns
     if known.shape is not None and (lost or gained):
-        turns = (*turns, Turn(now, len(before), lost))
+        turns = _netted(turns, Turn(now, gained, len(lost), lost))
     return replace(
         known,
         offered=said,
@@ -186,43 +202,64 @@ def _believed(
     )
 
 
-def _judged(holds: Holds) -> Holds:
-    """Keep what went in the last seconds where it is too much; let go what no longer is."""
-    moving = {host: holds.services[host] for host in holds.moving}
-    recent = sum(service.recent_loss for service in moving.values())
-    if holds.rules.too_much(recent, of=holds.total):
-        for host, service in moving.items():
-            holds = _stored(holds, host, _keeping(service))
-        return holds
-    standing = sum(service.standing_loss for service in moving.values())
-    if not holds.rules.too_much(standing, of=holds.total):
-        for host, service in moving.items():
-            if service.good:
-                holds = _stored(holds, host, replace(service, kept=(), good=0))
-    return holds
+def _judged(holds: Holds, host: str) -> tuple[Holds, frozenset[str]]:
+    """Keep what went in the last seconds where it is too much; let go what no longer is.
+
+    Gives also the hosts that were looked at for it.
+    """
+    if holds.rules.too_much(holds.recent, of=holds.total):
+        hosts = {host} if holds.crossed else set(holds.moving)
+        for one in hosts:
+            service = holds.services.get(one)
+            if service is not None:
+                holds = _stored(holds, one, _keeping(service))
+        return replace(holds, crossed=True), frozenset(hosts)
+    holds = replace(holds, crossed=False)
+    if not holds.keeping or holds.rules.too_much(holds.standing, of=holds.total):
+        return holds, frozenset()
+    hosts = {one for one in holds.moving if holds.services[one].good}
+    for one in hosts:
+        holds = _stored(holds, one, replace(holds.services[one], kept=(), good=0))
+    return holds, frozenset(hosts)
+
+
+def _netted(turns: tuple[Turn, ...], new: Turn) -> tuple[Turn, ...]:
+    """Add a turn; what it gained makes up for losses, and the other way round, the oldest first."""
+    gained, lost = new.gained, new.lost
+    within = min(gained, lost)
+    gained, lost = gained - within, lost - within
+    netted = []
+    for turn in turns:
+        made_up, eaten = min(turn.lost, gained), min(turn.gained, lost)
+        gained, lost = gained - made_up, lost - eaten
+        netted.append(replace(turn, lost=turn.lost - made_up, gained=turn.gained - eaten))
+    return (*netted, replace(new, gained=gained, lost=lost))
 
 
 def _keeping(service: HeldService) -> HeldService:
-    """Bring back all that a service lost in the last seconds, if it is the poorer for it."""
+    """Bring back what a service lost in the last seconds, if it is the poorer for it."""
     if not service.recent_loss:
         return service
-    lost = {e.key: e for turn in service.turns for e in turn.lost}
+    lost = {e.key: e for turn in service.turns if turn.lost for e in turn.endpoints}
     lost.update({e.key: e for e in service.kept})
     return replace(
         service,
         kept=_missing(tuple(lost.values()), service.offered),
-        good=max(service.good, service.turns[0].had),
+        good=max(service.good, len(service.listed) + service.recent_loss),
     )
 
 
 def _aged(holds: Holds, now: float) -> Holds:
-    """Let turns go that are older than the time that counts."""
+    """Let go what is older than the time that counts; looked for once a second."""
+    if now - holds.aged_at < AGE_EVERY_SECONDS:
+        return holds
+    forgiven = {key: at for key, at in holds.forgiven.items() if now - at < FORGIVEN_SECONDS}
     for host in holds.moving:
         service = holds.services[host]
         turns = tuple(turn for turn in service.turns if now - turn.at <= holds.rules.seconds)
         if turns != service.turns:
             holds = _stored(holds, host, replace(service, turns=turns))
-    return holds
+    return replace(holds, forgiven=Map(forgiven), aged_at=now)
 
 
 def _stored(holds: Holds, host: str, service: HeldService) -> Holds:
@@ -232,20 +269,23 @@ def _stored(holds: Holds, host: str, service: HeldService) -> Holds:
     if gone:
         service = HeldService()
     services = holds.services.set(host, service)
-    moving = service.turns or service.good
+    moving = holds.moving.set(host, None)
     return replace(
         holds,
         services=services.delete(host) if gone else services,
-        moving=holds.moving | {host} if moving else holds.moving - {host},
+        moving=moving if service.turns or service.good else moving.delete(host),
         total=holds.total + service.size - before.size,
+        recent=holds.recent + service.recent_loss - before.recent_loss,
+        standing=holds.standing + service.standing_loss - before.standing_loss,
         held=holds.held + len(service.kept) - len(before.kept),
+        keeping=holds.keeping + (service.good > 0) - (before.good > 0),
     )
 
 
 def _told(before: Holds, after: Holds, hosts: Iterable[str]) -> list[SourceChanged]:
-    """Give the services whose passed view differs, of `hosts` and of those that were judged."""
+    """Give those of `hosts` whose passed view differs."""
     changes = []
-    for host in sorted({*hosts, *before.moving, *after.moving}):
+    for host in sorted(hosts):
         old = before.services.get(host, HeldService()).passed
         new = after.services.get(host, HeldService()).passed
         if old != new:
