@@ -1,6 +1,8 @@
 """Where the host's own firewall and capture meet: what changes for a peer, and that it is said.
 
 A REDIRECT happens before the filter sees the packet, so the filter decides about the inbound port.
+What nft tables of the host's own decide cannot be followed from iptables: there it changes,
+and the report says so.
 """
 
 from dataclasses import replace
@@ -8,7 +10,7 @@ from itertools import product
 
 import pytest
 
-from hostmesh_core.capture_plan import InboundPort
+from hostmesh_core.capture_plan import InboundPort, OnDown
 from hostmesh_ctl.demo.hosts import Host, Lab
 from hostmesh_testing.capture_host import PLAN, CaptureHost
 
@@ -32,7 +34,8 @@ FIREWALLS = {
 EXPECTED = {
     # (open port, closed port) as a peer finds them after capture, before = (answers, silence)
     "no firewall": ("15006", "15006"),
-    "an allow-list in iptables": ("timeout", "timeout"),
+    # Its rules can be followed: such a port is left as it was, and it is said what would allow it.
+    "an allow-list in iptables": ("8080", "timeout"),
     "an allow-list in nft": ("timeout", "timeout"),
     "firewalld's allow-list": ("15006", "15006"),
 }
@@ -63,7 +66,8 @@ def test_what_changes_behind_a_firewall_is_said(lab: Lab, name: str) -> None:
         assert peer.call(address, port).startswith(EXPECTED[name][index]), (address, port)
     report = here.report()
     assert report is not None
-    said = [note for note in report.notes if "filters inbound traffic" in note]
+    words = ("filters inbound traffic", "allow tcp port 15006 in iptables INPUT")
+    said = [note for note in report.notes if any(word in note for word in words)]
     assert bool(said) == (name != "no firewall")
 
 
@@ -79,4 +83,16 @@ def test_an_allowed_inbound_port_makes_the_service_reachable_and_the_note_goes(l
         assert peer.call(address, OPEN) == f"15006 {address} 8080"
     report = here.report()
     assert report is not None
-    assert not [note for note in report.notes if "filters inbound traffic" in note]
+    assert report.notes == ()
+
+
+def test_closed_keeps_a_port_captured_that_the_firewall_would_shut(lab: Lab) -> None:
+    here, peer = CaptureHost(lab.host("here")), CaptureHost(lab.host("peer"))
+    here.listen(OPEN, uid=0)
+    _put(here.host, ALLOW_LIST)
+    here.apply(replace(PLAN, on_down_inbound=OnDown.CLOSED))
+    for address in (here.host.ipv4, here.host.ipv6):
+        assert peer.call(address, OPEN) == "timeout"  # never in plaintext
+    report = here.report()
+    assert report is not None
+    assert [note[:29] for note in report.notes] == ["port 8080 is captured, but th"]

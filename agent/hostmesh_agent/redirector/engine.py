@@ -34,7 +34,7 @@ from hostmesh_agent.redirector.paths import Paths
 from hostmesh_agent.redirector.plan import Desired, NeverPorts
 from hostmesh_agent.redirector.ssh import SshPorts
 from hostmesh_agent.redirector.target import NameScope, Target
-from hostmesh_core.capture_plan import CapturePlan
+from hostmesh_core.capture_plan import CapturePlan, OnDown
 from hostmesh_core.errors import HostmeshError
 
 NAT_CHAINS = frozenset({"PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"})
@@ -79,7 +79,13 @@ class Engine:
         installed = self._observer.look()
         never = self._ssh.find()
         wanted = rules.build(
-            plan, target, endpoints=endpoints, never=never, usable=installed.usable
+            plan,
+            target,
+            endpoints=endpoints,
+            never=never,
+            # Closed has been promised: then rather unreachable than in plaintext.
+            left={} if plan.on_down_inbound is OnDown.CLOSED else _by_firewall(plan, installed),
+            usable=installed.usable,
         )
         return wanted, installed, never
 
@@ -123,7 +129,7 @@ class Engine:
                 names=0 if unwritten else self._names_written(),
                 changed=changed,
                 silent=any(backend.legacy for backend in installed.tables),
-                notes=(*wanted.notes, *name_notes, *_firewalls(plan, target, installed)),
+                notes=(*wanted.notes, *name_notes, *_firewall_notes(plan, target, installed)),
                 unwritten=unwritten,
                 never=never,
             )
@@ -220,14 +226,25 @@ class Engine:
             netlink.drop(family.value, "nat", sorted(empty), with_table=with_table)
 
 
-def _firewalls(plan: CapturePlan, target: Target, installed: Installed) -> list[str]:
-    """Say where the host's own firewall sees captured packets."""
+def _by_firewall(plan: CapturePlan, installed: Installed) -> dict[int, str]:
+    """Give the declared ports that capture would open or shut, by the first family that says so."""
+    ports = sorted({entry.port for entry in plan.inbound})
+    found: dict[int, str] = {}
+    for backend, tables in installed.tables.items():
+        if backend.default:
+            found |= firewall.changed_ports(tables, ports, plan.inbound_port)
+    return found
+
+
+def _firewall_notes(plan: CapturePlan, target: Target, installed: Installed) -> list[str]:
+    """Say where a firewall sees captured packets whose decision cannot be told."""
     if not target.inbound:
         return []
-    default = [tables for backend, tables in installed.tables.items() if backend.default]
-    found = [
-        note
-        for tables, native in zip(default, (netlink.input_filters(), []), strict=False)
-        for note in firewall.notes(tables, native, plan.inbound_port)
-    ]
+    found = firewall.notes({}, netlink.input_filters(), plan.inbound_port)
+    if plan.on_down_inbound is OnDown.CLOSED:
+        changed = _by_firewall(plan, installed)
+        found += [f"port {port} is captured, but {why}" for port, why in changed.items()]
+    for backend, tables in installed.tables.items():
+        if backend.default:
+            found += firewall.notes(tables, (), plan.inbound_port)
     return list(dict.fromkeys(found))

@@ -5,9 +5,10 @@ chain, so UDP and everything else of anybody's is never touched.
 """
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 
 from hostmesh_agent.redirector import families
 from hostmesh_agent.redirector.families import Family
@@ -73,12 +74,17 @@ def build(
     *,
     endpoints: Iterable[tuple[str, int]] = (),
     never: NeverPorts,
+    left: Mapping[int, str] = MappingProxyType({}),
     usable: frozenset[Family] = frozenset(Family),
 ) -> Desired:
-    """Give what should be in the kernel; `usable` are the families that this kernel has."""
+    """Give what should be in the kernel.
+
+    `left`: declared ports that are not captured, each with its reason. `usable`: the families that
+    this kernel has.
+    """
     if not target.anything:
         return Desired(routes=_routes(plan, target, usable))
-    ports, notes = _inbound_ports(plan, never)
+    ports, notes = _inbound_ports(plan, never, left)
     sets, refused = _sets(plan, endpoints, never)
     if refused:
         notes.append(f"{refused} endpoint addresses are not captured: outside what root allows")
@@ -102,7 +108,9 @@ def _vip(plan: CapturePlan, family: Family) -> str:
     return plan.vip4 if family is Family.V4 else plan.vip6
 
 
-def _inbound_ports(plan: CapturePlan, never: NeverPorts) -> tuple[list[int], list[str]]:
+def _inbound_ports(
+    plan: CapturePlan, never: NeverPorts, left: Mapping[int, str]
+) -> tuple[list[int], list[str]]:
     """Give the ports to capture, and a sentence for each declared one that is not."""
     ports, notes = [], []
     for port in sorted({entry.port for entry in plan.inbound}):
@@ -110,6 +118,8 @@ def _inbound_ports(plan: CapturePlan, never: NeverPorts) -> tuple[list[int], lis
             notes.append(f"port {port} is declared and not captured: ssh uses it")
         elif port in plan.exclude_inbound_ports:
             notes.append(f"port {port} is declared and not captured: exclude_inbound_ports")
+        elif port in left:
+            notes.append(f"port {port} is declared and not captured: {left[port]}")
         else:
             ports.append(port)
     return ports, notes
