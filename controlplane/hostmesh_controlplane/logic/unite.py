@@ -91,6 +91,9 @@ class _Draft:
 Listed = list[tuple[str, CatalogEndpoint]]
 """What catalogs say of one endpoint, by precedence."""
 
+Groups = dict[EndpointKey, dict[int, Listed]]
+"""What catalogs say, by key and service port."""
+
 
 def unite(host: str, inputs: Inputs, rules: Rules) -> Service | None:
     """Give the service, or None where nobody lists or registers it."""
@@ -99,12 +102,10 @@ def unite(host: str, inputs: Inputs, rules: Rules) -> Service | None:
     draft = _draft(host, inputs, rules)
     groups = _grouped(draft)
     live = _live(draft)
-    ports_of = {i.keys[0]: {o.port.number for o in live if o.keys[0] == i.keys[0]} for i in live}
-    for instance in live:
-        others = ports_of[instance.keys[0]] - {instance.port.number}
-        _add_registered(draft, instance, groups, others)
-    for (key, port), listed in sorted(groups.items()):
-        _add_unmeshed(draft, key, port, listed)
+    _add_registered(draft, live, groups)
+    for key in sorted(groups):
+        for port, listed in sorted(groups[key].items()):
+            _add_unmeshed(draft, key, port, listed)
     _drop_refusing(draft)
     first = inputs.listings[0][1] if inputs.listings else None
     short = identities.short_name(host, draft.namespace, mesh_domain=rules.mesh_domain)
@@ -196,9 +197,9 @@ def _sources(rules: Rules, listed: Iterable[str], *, registered: bool) -> tuple[
     return tuple(sorted(named, key=rules.rank))
 
 
-def _grouped(draft: _Draft) -> dict[tuple[EndpointKey, int], Listed]:
+def _grouped(draft: _Draft) -> Groups:
     """Unite what catalogs list by key and service port; put aside what cannot be used."""
-    groups: dict[tuple[EndpointKey, int], Listed] = {}
+    groups: Groups = {}
     owned = dict(draft.inputs.owned)
     for source, listing in draft.inputs.listings:
         for endpoint in listing.endpoints:
@@ -207,7 +208,8 @@ def _grouped(draft: _Draft) -> dict[tuple[EndpointKey, int], Listed]:
             if reason:
                 draft.withheld.append(Withheld(endpoint.key, source, reason))
             else:
-                groups.setdefault((endpoint.key, port), []).append((source, endpoint))
+                of_key = groups.setdefault(endpoint.key, {})
+                of_key.setdefault(port, []).append((source, endpoint))
     return groups
 
 
@@ -242,24 +244,26 @@ def _live(draft: _Draft) -> list[RegisteredInstance]:
     return list(live.values())
 
 
-def _add_registered(
-    draft: _Draft,
-    instance: RegisteredInstance,
-    groups: dict[tuple[EndpointKey, int], Listed],
-    others: set[int],
-) -> None:
-    """Add a live instance. It replaces what catalogs list of it, on every port of the service but
-    `others`, for which the same host registered the same key too.
+def _add_registered(draft: _Draft, live: list[RegisteredInstance], groups: Groups) -> None:
+    """Add the live instances. Each replaces what catalogs list of it, on every port of the
+    service, but those for which its host registered the same key too: they are that one's.
     """
-    keys = instance_keys(instance)
-    by_port: dict[int, Listed] = {instance.port.number: []}
-    for key, port in [(k, p) for k, p in groups if k in keys and p not in others]:
-        by_port.setdefault(port, []).extend(groups.pop((key, port)))
-    taken = {(e.service_port, e.key) for e in draft.endpoints}
-    for port, listed in sorted(by_port.items()):
-        if (port, instance.keys[0]) not in taken:
-            listed.sort(key=lambda one: draft.rules.rank(one[0]))
-            draft.endpoints.append(_registered(draft, instance, port=port, listed=listed))
+    own: dict[EndpointKey, set[int]] = {}
+    for instance in live:
+        own.setdefault(instance.keys[0], set()).add(instance.port.number)
+    done: set[tuple[int, EndpointKey]] = set()
+    for instance in live:
+        first, number = instance.keys[0], instance.port.number
+        by_port: dict[int, Listed] = {number: []}
+        for key in sorted(instance_keys(instance)):
+            for port in list(groups.get(key, ())):
+                if port == number or port not in own[first]:
+                    by_port.setdefault(port, []).extend(groups[key].pop(port))
+        for port, listed in sorted(by_port.items()):
+            if (port, first) not in done:
+                done.add((port, first))
+                listed.sort(key=lambda one: draft.rules.rank(one[0]))
+                draft.endpoints.append(_registered(draft, instance, port=port, listed=listed))
 
 
 def _registered(
@@ -342,6 +346,8 @@ def _drop_refusing(draft: _Draft) -> None:
     """Withhold held endpoints that refuse connections, while another healthy one is left."""
     refusing = draft.inputs.refusing
     dead = [e for e in draft.endpoints if e.held and e.key in refusing]
+    if not dead:
+        return
     meshed_only = draft.inputs.record.state is ServiceState.MESH
     others = [
         e
