@@ -9,7 +9,6 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from hostmesh_agent.redirector import envoy, files, reporting, show, status
 from hostmesh_agent.redirector.engine import Engine
@@ -110,10 +109,6 @@ def _read(paths: Paths) -> tuple[Inputs, CapturePlan]:
             f"cannot apply: {paths.layout.capture_file} is not there; run "
             "`hostmesh-agent capture compile` first"
         )
-    if inputs.plan.instance != paths.layout.instance:
-        raise BadInput(
-            f"cannot use {paths.layout.capture_file}: it is about instance {inputs.plan.instance}"
-        )
     return inputs, inputs.plan
 
 
@@ -195,7 +190,7 @@ def _now(paths: Paths, engine: Engine, report: Report | None) -> tuple[list[str]
     else:
         plan = inputs.plan
         served = report.outcome is Outcome.APPLIED
-        off = Path(paths.switched_off).exists()
+        off = files.is_switched_off(paths.switched_off, paths.layout.capture_file)
         seen = Serving(alive=report.outbound, answers=served)
         target = decide(plan, inputs.state, seen, switched_off=off)
         if served and target.outcome is not Outcome.APPLIED:

@@ -71,6 +71,7 @@ class Engine:
         self._kernel = kernel or Tools(self._held)
         self._observer = Observer(self._kernel, self._instance)
         self._ssh = SshPorts(self._kernel)
+        self._built: tuple[tuple[object, ...], Desired] | None = None
 
     def desired(
         self, plan: CapturePlan, target: Target, endpoints: frozenset[tuple[str, int]]
@@ -78,16 +79,22 @@ class Engine:
         """Give what should be there and what is, changing nothing. Raises CannotRun."""
         installed = self._observer.look()
         never = self._ssh.find()
-        wanted = rules.build(
-            plan,
-            target,
-            endpoints=endpoints,
-            never=never,
-            # Closed has been promised: then rather unreachable than in plaintext.
-            left={} if plan.on_down_inbound is OnDown.CLOSED else _by_firewall(plan, installed),
-            usable=installed.usable,
-        )
-        return wanted, installed, never
+        # Closed has been promised: then rather unreachable than in plaintext.
+        closed = plan.on_down_inbound is OnDown.CLOSED
+        left = {} if closed else _by_firewall(plan, installed)
+        inputs = (plan, target, endpoints, never, left, installed.usable)
+        if self._built is None or self._built[0] != inputs:
+            wanted = rules.build(
+                plan,
+                target,
+                endpoints=endpoints,
+                never=never,
+                left=left,
+                usable=installed.usable,
+            )
+            # Thousands of addresses are checked once, not on every look at the kernel.
+            self._built = inputs, wanted
+        return self._built[1], installed, never
 
     def differences(
         self, plan: CapturePlan | None, target: Target, endpoints: frozenset[tuple[str, int]]

@@ -1,6 +1,7 @@
 """The redirector's own files: reading what others wrote, writing whole files by rename."""
 
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -9,6 +10,8 @@ from hostmesh_core.capture_plan import FILE_LIMIT
 from hostmesh_core.errors import HostmeshError
 
 T = TypeVar("T")
+NOWHERE = (0, 0, 0)
+"""The stamp of a file that is not there."""
 
 
 class CannotUseFile(HostmeshError):
@@ -16,14 +19,22 @@ class CannotUseFile(HostmeshError):
 
 
 def read(path: str) -> bytes | None:
-    """Give a file's bytes, cut above the limit; None where there is none. Raises CannotUseFile."""
+    """Give a file's bytes, cut above the limit; None where there is none. Raises CannotUseFile.
+
+    Some lie in a folder of a less trusted user's: a link could lead root to somebody's secrets, and
+    a pipe could keep it waiting for ever.
+    """
     try:
-        with Path(path).open("rb") as file:
-            return file.read(FILE_LIMIT + 1)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise CannotUseFile(f"cannot read {path}: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise CannotUseFile(f"cannot read {path}: it is no regular file")
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(FILE_LIMIT + 1)
 
 
 def parsed(path: str, decode: Callable[[bytes], T]) -> T | None:
@@ -59,10 +70,15 @@ def remove(path: str) -> None:
         raise CannotUseFile(f"cannot remove {path}: {error.strerror}") from error
 
 
+def is_switched_off(marker: str, plan: str) -> bool:
+    """Whether `redirect remove` holds: until `apply`, a later `capture compile`, or a boot."""
+    return stamp(marker) != NOWHERE and stamp(marker)[1] >= stamp(plan)[1]
+
+
 def stamp(path: str) -> tuple[int, int, int]:
     """Give what changes when a file is replaced; all 0 where there is none."""
     try:
-        found = Path(path).stat()
+        found = Path(path).lstat()
     except OSError:
-        return 0, 0, 0
+        return NOWHERE
     return found.st_ino, found.st_mtime_ns, found.st_size

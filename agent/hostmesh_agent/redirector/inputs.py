@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from hostmesh_agent.redirector import files
 from hostmesh_core.capture_plan import CapturePlan
-from hostmesh_core.errors import HostmeshError
+from hostmesh_core.errors import BadInput, HostmeshError
 from hostmesh_core.host_layout import HostLayout
 from hostmesh_core.redirect_files import NameTable, RedirectState
 
@@ -43,13 +43,20 @@ class Watched(Generic[T]):
         return changed
 
 
+def _plan(data: bytes, where: str, instance: str) -> CapturePlan:
+    plan = CapturePlan.decode(data, where=where)
+    if plan.instance != instance:
+        raise BadInput(f"cannot use {where}: it is about instance {plan.instance}, not {instance}")
+    return plan
+
+
 class Inputs:
     """The three files of one instance."""
 
     def __init__(self, layout: HostLayout) -> None:
         """Nothing is read before `refresh`."""
         self._plan = Watched[CapturePlan](
-            layout.capture_file, lambda data, where: CapturePlan.decode(data, where=where)
+            layout.capture_file, lambda data, where: _plan(data, where, layout.instance)
         )
         self._state = Watched[RedirectState](
             layout.redirect_state_file, lambda data, where: RedirectState.decode(data, where=where)

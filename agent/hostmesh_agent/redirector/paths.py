@@ -30,5 +30,5 @@ class Paths:
 
     @property
     def switched_off(self) -> str:
-        """There after `redirect remove`, until `redirect apply` or a reboot."""
+        """There after `redirect remove`, until `apply`, the next `capture compile`, or a boot."""
         return f"{self.layout.redirector_dir}/off"

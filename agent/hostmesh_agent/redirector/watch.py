@@ -12,9 +12,8 @@ import socket
 import sys
 import time
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
-from hostmesh_agent.redirector import envoy, netlink, notify, reporting
+from hostmesh_agent.redirector import envoy, files, netlink, notify, reporting
 from hostmesh_agent.redirector.engine import Engine, NotInForce, Result
 from hostmesh_agent.redirector.envoy import Held
 from hostmesh_agent.redirector.inputs import Inputs
@@ -135,7 +134,7 @@ class Watch:
             if self.report is None or self.report.outcome is not Outcome.WAITING:
                 self._publish(self._no_plan())
             return
-        off = Path(self.paths.switched_off).exists()
+        off = files.is_switched_off(self.paths.switched_off, self.paths.layout.capture_file)
         target = decide(plan, self.inputs.state, self.envoy.seen, switched_off=off)
         wanted = (plan, self.inputs.state, self.inputs.names, target, self.inputs.problems)
         if heard:
