@@ -33,6 +33,8 @@ from hostmesh_core.xds.store import Generation
 
 POLL_SECONDS = 0.03
 """How often Envoy's admin is asked while a route waits for its clusters."""
+RETRY_SECONDS = 5.0
+"""How often a listener is tried again whose address something else on this host has."""
 CONFIRM_SECONDS = 60.0
 """How often the stored generation is marked as confirmed while a control plane is connected."""
 
@@ -214,6 +216,7 @@ class RelayService:
             tasks.create_task(self._keeper.run())
             tasks.create_task(self._watch_warming())
             tasks.create_task(self._confirm())
+            tasks.create_task(self._retry())
 
     # The control plane's side
 
@@ -260,6 +263,11 @@ class RelayService:
             await self._clock.sleep(CONFIRM_SECONDS)
             if self.is_connected:
                 self._folder.confirm()
+
+    async def _retry(self) -> NoReturn:
+        while True:
+            await self._clock.sleep(RETRY_SECONDS)
+            self._perform(self._state.retry_unbound())
 
     # The disk
 

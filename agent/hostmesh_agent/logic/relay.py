@@ -240,6 +240,13 @@ class Relay:
             commands += self._carry_out(number, stream, stream.tick(now))
         return commands + self._report()
 
+    def retry_unbound(self) -> list[Command]:
+        """Try the listeners again that Envoy refused because their address was taken."""
+        commands: list[Command] = []
+        for number, stream in self._streams():
+            commands += self._carry_out(number, stream, stream.retry_unbound())
+        return commands
+
     def fall_back(self, generation: Generation, now: float) -> list[Command]:
         """Serve an older generation, until the control plane sends something new."""
         self._condemned = self._stored_sequence

@@ -34,6 +34,9 @@ from hostmesh_core.xds.subscription import Subscription
 PATIENCE_SECONDS = 5.0
 """How long a route waits for its clusters; then it is shown all the same, and that is reported."""
 
+_TAKEN_ADDRESS = ("cannot bind", "Address already in use")
+"""Envoy's words when a listener is refused because something else has its address."""
+
 _REFERRING = (LISTENER, ROUTE, VIRTUAL_HOST)
 _PARENTS = {
     ENDPOINT: (CLUSTER,),
@@ -116,6 +119,7 @@ class EnvoyStream:
         self._began: float | None = None
         self._active: set[str] = set()
         self._since: dict[str, float] = {}
+        self._unbound: dict[str, str] = {}
 
     def on_request(self, request: DeltaDiscoveryRequest, now: float) -> Outcome:
         """Take a request of Envoy."""
@@ -125,8 +129,12 @@ class EnvoyStream:
         if self._delta.subscription(request.type_url) is None:
             self._begin_type(request)
         turn = self._delta.on_request(request, self._visible)
+        if turn.acked is not None and request.type_url == LISTENER:
+            refused = self._delta.status()[LISTENER].quarantined
+            self._unbound = {name: self._unbound[name] for name in refused if name in self._unbound}
+        nacked = turn.nacked and self._note_unbound(turn.nacked)
         responses, given_up = self._release(now)
-        return Outcome((*turn.responses, *responses), turn.nacked, given_up)
+        return Outcome((*turn.responses, *responses), nacked, given_up)
 
     def serve(self, target: Generation, now: float) -> Outcome:
         """Lead this Envoy to another generation."""
@@ -165,6 +173,13 @@ class EnvoyStream:
         """Look whether patience has run out."""
         return self._tell({}, now)
 
+    def retry_unbound(self) -> Outcome:
+        """Send again the listeners whose address was taken: by now it may be free."""
+        names = set(self._unbound)
+        if not names:
+            return Outcome()
+        return Outcome(tuple(self._delta.retry(LISTENER, names, self._visible)))
+
     def asked(self) -> Iterable[tuple[str, Subscription]]:
         """Give what this Envoy asks for, by type."""
         return self._delta.asked()
@@ -188,6 +203,15 @@ class EnvoyStream:
         """Tell whether Envoy runs on the target: everything taken, nothing refused or warming."""
         refused = any(status.quarantined for status in self._delta.status().values())
         return not refused and not self._since and all(map(self.has_applied, types))
+
+    def _note_unbound(self, nacked: Nacked) -> Nacked | None:
+        """Remember a listener whose address is taken; a refusal that is no news is not reported."""
+        taken = any(words in nacked.detail for words in _TAKEN_ADDRESS)
+        if nacked.type_url != LISTENER or not taken or not nacked.names:
+            return nacked
+        known = all(self._unbound.get(name) == nacked.detail for name in nacked.names)
+        self._unbound.update(dict.fromkeys(nacked.names, nacked.detail))
+        return None if known else nacked
 
     # Holding back and releasing
 

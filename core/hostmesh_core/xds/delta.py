@@ -137,6 +137,14 @@ class DeltaStream:
                 responses.append(self._removal(self._types[type_url], gone[type_url]))
         return responses
 
+    def retry(
+        self, type_url: str, names: Collection[str], resources: Resources
+    ) -> list[DeltaDiscoveryResponse]:
+        """Send again what was refused, although it has not changed: the reason may have gone."""
+        for name in names:
+            self._types[type_url].quarantine.pop(name, None)
+        return self.on_change({type_url: names}, resources)
+
     def status(self) -> dict[str, TypeStatus]:
         """Tell where each type stands."""
         return {

@@ -191,3 +191,28 @@ def test_what_it_reads_from_resources() -> None:
     assert clusters_of(xds_bench.route("80", "a")) == {"a"}
     assert assignment_of(cluster("a")) == "a"
     assert assignment_of(cluster("static", eds=False)) == "static"
+
+
+def refuse_listener(stream: EnvoyStream, words: str) -> bool:
+    """Let Envoy refuse the listener that it is sent; tell whether that is reported."""
+    outcome = stream.serve(generation_of([*BASE, xds_bench.tcp_listener("tcp", 81, "a")]), 1.0)
+    (response,) = outcome.responses or stream.retry_unbound().responses
+    assert told([response]) == ["LDS +tcp"]
+    return bool(stream.on_request(ask(LISTENER, nonce=response.nonce, error=words), 1.0).nacked)
+
+
+def test_a_listener_whose_address_is_taken_is_tried_again_and_reported_once() -> None:
+    stream = following()
+    words = "error adding listener: cannot bind '127.0.0.1:81': Address already in use"
+    assert refuse_listener(stream, words)
+    assert not refuse_listener(stream, words)
+    (response,) = stream.retry_unbound().responses
+    stream.on_request(ask(LISTENER, nonce=response.nonce), 1.0)
+    assert stream.retry_unbound().responses == ()
+    assert stream.has_applied_all([LISTENER])
+
+
+def test_a_listener_that_is_wrong_is_not_tried_again() -> None:
+    stream = following()
+    assert refuse_listener(stream, "error adding listener: no such filter")
+    assert stream.retry_unbound().responses == ()
