@@ -94,6 +94,11 @@ def mesh_port_listener(port: int) -> str:
     return f"inbound_{port}"
 
 
+def upstream(address: str, port: int) -> str:
+    """Name the listener of an upstream (`upstreams[]`), and its RouteConfiguration."""
+    return f"upstream_{address}_{port}"
+
+
 def inbound_chain(port: int, match: str) -> str:
     """Name an inbound filter chain: the port, and what the connection must look like."""
     return f"inbound|{port}|{match}"

@@ -131,6 +131,11 @@ class Registrar:
         """Give, per service that is not registered, why."""
         return [f"{v.config.name}: {v.problem}" for v in self.views() if v.problem]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Give what the control plane says of upstreams and ports that do not hold."""
+        return tuple(self._verdict.notes) if self._verdict else ()
+
     # The loops
 
     async def run(self) -> NoReturn:

@@ -157,6 +157,7 @@ def _warnings(parts: Parts) -> list[str]:
     warnings = [
         f"{one.identity or 'host'}: {one.why}" for one in parts.identity.status() if one.why
     ]
+    warnings += parts.registrar.notes
     report = parts.capture.report
     if report is not None:
         warnings += [*report.missing, *report.notes]

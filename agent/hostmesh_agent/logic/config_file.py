@@ -32,6 +32,7 @@ _FIXED_PORTS = {
     ports.DNS: "DNS",
 }
 """Ports that no service of this host may have, whatever `ports:` says."""
+MAX_UPSTREAMS = 64
 _MAX_UID = 2**32 - 2
 
 
@@ -204,7 +205,10 @@ def _envoy(section: Section) -> EnvoyConfig:
 
 def _upstreams(top: Section, reserved: dict[int, str]) -> tuple[Upstream, ...]:
     found: list[Upstream] = []
-    for section in top.sections("upstreams"):
+    sections = top.sections("upstreams")
+    if len(sections) > MAX_UPSTREAMS:
+        top.refuse("upstreams", f"at most {MAX_UPSTREAMS}")
+    for section in sections:
         service = _service_name_of_upstream(section)
         port = section.port("port")
         listen = section.parsed("listen", _listen, default=None)
@@ -231,6 +235,8 @@ def _listen(text: str) -> Address | None:
     address = _address(text)
     if not is_ip(address.host):
         raise ValueError(f"{address.host!r} is not an IP address")
+    if ipaddress.ip_address(address.host).is_unspecified:
+        raise ValueError(f"{address.host} would lend this host's identity to everybody")
     return address
 
 
@@ -244,3 +250,7 @@ def _check_together(top: Section, config: AgentConfig) -> None:
             capture.refuse("enabled", words)
         if service.port in config.capture.exclude_inbound_ports:
             capture.refuse("exclude_inbound_ports", f"{service.port} is the port of {subject}")
+        for upstream in config.upstreams:
+            if upstream.listen.port == service.mesh_port:
+                words = f"{upstream.listen} has the mesh_port of {subject}"
+                top.refuse("upstreams", words)

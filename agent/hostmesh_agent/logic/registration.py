@@ -7,7 +7,7 @@ carries every service's health, so a `HealthReport` is only sent for what change
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from hostmesh_agent.config import AgentConfig, ServiceConfig
+from hostmesh_agent.config import AgentConfig, PortsConfig, ServiceConfig, Upstream
 from hostmesh_agent.logic.health import AppHealth
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.ids import Identity
@@ -39,6 +39,10 @@ class State:
     outbound: tuple[tuple[int, Identity], ...] = ()
     """Outbound capture port -> identity; empty = the grant's only one on the default port."""
     place: Place = Place()
+    upstreams: tuple[Upstream, ...] = ()
+    ports: PortsConfig = PortsConfig()  # noqa: RUF009 (frozen value)
+    explicit_mode: bool = False
+    """Whether no kernel rule redirects anything to this instance's Envoy."""
     proven: frozenset[ServiceKey] = frozenset()
     """Services whose proof request has reached the app (DESIGN 3)."""
     leaving: frozenset[ServiceKey] = frozenset()
@@ -63,7 +67,14 @@ def start(config: AgentConfig, place: Place, *, granted: Identity | None) -> Ste
     """Declare every service of the configuration. `granted`: the grant's only identity."""
     default = config.outbound.default_identity or granted
     outbound = ((config.ports.outbound, default),) if default is not None else ()
-    state = State(config.services, outbound, place)
+    state = State(
+        config.services,
+        outbound,
+        place,
+        upstreams=config.upstreams,
+        ports=config.ports,
+        explicit_mode=not config.capture.enabled,
+    )
     return state, (register(state),)
 
 
@@ -146,16 +157,35 @@ def drained(state: State, services: Iterable[str] = ()) -> State:
 
 def register(state: State) -> pb.Register:
     """Build the complete message."""
-    message = pb.Register(host_addresses=state.place.addresses)
+    message = pb.Register(host_addresses=state.place.addresses, explicit_mode=state.explicit_mode)
     for port, identity in state.outbound:
         message.outbound.add(
             capture_port=port,
             namespace=identity.namespace,
             service_account=identity.service_account,
         )
+    for upstream in state.upstreams:
+        message.upstreams.add(
+            service=upstream.service,
+            port=upstream.port,
+            listen_address=upstream.listen.host,
+            listen_port=upstream.listen.port,
+        )
+    if state.ports != PortsConfig():
+        message.ports.CopyFrom(_ports(state.ports))
     for service in state.services:
         message.services.append(_declaration(state, service))
     return message
+
+
+def _ports(own: PortsConfig) -> pb.EnvoyPorts:
+    return pb.EnvoyPorts(
+        outbound=own.outbound,
+        inbound=own.inbound,
+        status=own.status,
+        readiness=own.readiness,
+        prometheus=own.prometheus,
+    )
 
 
 def report(state: State, service: ServiceConfig) -> pb.HealthReport:
@@ -204,8 +234,8 @@ def _status(state: State, service: ServiceConfig) -> tuple[pb.Status, str]:
 
 
 def sentences(verdict: pb.Verdict) -> tuple[str, ...]:
-    """Say what became of each service, for `status`."""
-    return tuple(_sentence(service) for service in verdict.services)
+    """Say what became of each service and what else the control plane notes, for `status`."""
+    return (*(_sentence(service) for service in verdict.services), *verdict.notes)
 
 
 def _sentence(service: pb.ServiceVerdict) -> str:

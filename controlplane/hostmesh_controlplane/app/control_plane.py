@@ -85,6 +85,7 @@ class ControlPlane:
             config=config,
         )
         self._hosts = self._new_hosts()
+        self._host_mesh.on_upstreams_changed = self._hosts.upstreams_changed
         self._grants: dict[str, Grant] = {}
         self._ads_refusals: Counter[str] = Counter()
         self._synced = asyncio.Event()

@@ -9,6 +9,7 @@ from hostmesh_controlplane.app.host_member import ServiceSummary
 from hostmesh_controlplane.edges.peer import Peer
 from hostmesh_controlplane.logic import refusals
 from hostmesh_controlplane.logic.leases import LEASE_SECONDS, RENEW_SECONDS
+from hostmesh_controlplane.logic.own_listeners import OwnListeners
 from hostmesh_controlplane.logic.registry import Inbound
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.grant import Grant
@@ -70,8 +71,12 @@ class HostMesh(Protocol):
         host_id: str,
         inbound: tuple[Inbound, ...],
         outbound: tuple[tuple[int, Identity], ...],
+        own: OwnListeners,
     ) -> None:
-        """Take what the host's own Envoy is to serve, and who speaks on its capture ports."""
+        """Take what the host's own Envoy is to serve and bind, and who speaks by which port."""
+
+    def upstream_notes(self, host_id: str) -> tuple[str, ...]:
+        """Give a sentence for each upstream of the host whose service is not there."""
 
     def on_applied(self, host_id: str, applied: pb.Applied) -> None:
         """Take that its Envoy applied a version."""

@@ -1,10 +1,12 @@
 """One host as the registry remembers it: its streams, its word, and what was decided of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from hostmesh_controlplane.app.host_certificates import CertificateDesk
 from hostmesh_controlplane.app.host_connection import HostConnection
+from hostmesh_controlplane.logic import own_listeners
+from hostmesh_controlplane.logic.own_listeners import OwnListeners
 from hostmesh_controlplane.logic.registration import Registration
 from hostmesh_controlplane.logic.registry import (
     Accepted,
@@ -33,6 +35,7 @@ class Outcome:
     declared: Decision = Decision()  # noqa: RUF009
     outbound: tuple[tuple[int, Identity], ...] = ()
     outbound_refused: tuple[Refusal, ...] = ()
+    own: OwnListeners = OwnListeners()  # noqa: RUF009
 
     @property
     def inbound(self) -> tuple[Inbound, ...]:
@@ -91,12 +94,22 @@ class Member:
         elif len(said.registered) != len(said.declared):
             # A host that drains still declares, so that its inbound chains stay until it is done.
             registered = decide(said.registered.values(), said.health, claimant, around)
-        outbound, refused = outbound_identities(said.outbound, grant)
-        return Outcome(registered, declared, outbound, refused)
+        mesh_ports = {item.inbound.mesh_port for item in declared.accepted}
+        own = own_listeners.decide(
+            said.upstreams,
+            said.ports,
+            captured=not said.explicit_mode,
+            addresses=said.interfaces,
+            mesh_ports=mesh_ports,
+        )
+        outbound, refused = outbound_identities(said.outbound, grant, port=own.ports.outbound)
+        return Outcome(registered, declared, outbound, refused, own)
 
-    def verdict(self, summary: Callable[[str], ServiceSummary]) -> pb.Verdict:
-        """Tell the host what became of each service of its last Register."""
-        verdict = pb.Verdict(generation=self.generation)
+    def verdict(
+        self, summary: Callable[[str], ServiceSummary], notes: Iterable[str] = ()
+    ) -> pb.Verdict:
+        """Tell the host what became of its last Register. `notes`: what the mesh adds to it."""
+        verdict = pb.Verdict(generation=self.generation, notes=[*self.outcome.own.notes, *notes])
         for item in self.outcome.declared.accepted:
             verdict.services.append(_accepted(item, summary(item.declaration.host)))
         for refusal in self.outcome.declared.refused:

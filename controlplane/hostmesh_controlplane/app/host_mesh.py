@@ -8,7 +8,8 @@ from hostmesh_controlplane.app.mesh import Mesh
 from hostmesh_controlplane.app.proxies import Proxies
 from hostmesh_controlplane.config import ControlPlaneConfig
 from hostmesh_controlplane.edges.peer import Peer
-from hostmesh_controlplane.logic import inbounds, merge, scopes
+from hostmesh_controlplane.logic import inbounds, merge, own_listeners, scopes
+from hostmesh_controlplane.logic.own_listeners import OwnListeners
 from hostmesh_controlplane.logic.publication import Publication
 from hostmesh_controlplane.logic.registry import Inbound
 from hostmesh_controlplane.logic.scope import Families, Scope
@@ -43,10 +44,17 @@ class HostMesh:
         self._mesh_wide = config.mtls
         self._trust_domain = config.trust_domain
         self._declared: dict[str, tuple[Inbound, ...]] = {}
-        self._serving: dict[str, set[str]] = {}
+        self._own: dict[str, OwnListeners] = {}
+        self._upstream_notes: dict[str, tuple[str, ...]] = {}
+        self._named: dict[str, frozenset[str]] = {}
+        """Host -> the services that its own resources are rendered from."""
+        self._naming: dict[str, set[str]] = {}
+        """The other way round."""
         self._outbound: dict[str, tuple[tuple[int, Identity], ...]] = {}
         self._connected: dict[str, str] = {}
         self._without_ipv6: set[str] = set()
+        self.on_upstreams_changed: Callable[[str], None] = lambda _: None
+        """Told a host's id when the sentences about its upstreams change."""
         proxies.on_node = self.on_node
 
     # What the registry asks
@@ -93,17 +101,19 @@ class HostMesh:
         host_id: str,
         inbound: tuple[Inbound, ...],
         outbound: tuple[tuple[int, Identity], ...],
+        own: OwnListeners,
     ) -> None:
-        """Render what a host serves, and show it the mesh as whom it speaks."""
-        for service in {one.service for one in self._declared.get(host_id, ())}:
-            self._serving[service].discard(host_id)
-        self._declared[host_id] = inbound
-        for service in {one.service for one in inbound}:
-            self._serving.setdefault(service, set()).add(host_id)
+        """Render what a host serves and binds, and show it the mesh as whom it speaks."""
+        before = self._outbound.get(host_id), self._own_of(host_id).ports
+        self._declared[host_id], self._own[host_id] = inbound, own
+        self._outbound[host_id] = outbound
         self._render_inbound(host_id)
-        if outbound != self._outbound.get(host_id):
-            self._outbound[host_id] = outbound
+        if (outbound, own.ports) != before:
             self.rescope(host_id)
+
+    def upstream_notes(self, host_id: str) -> tuple[str, ...]:
+        """Give a sentence for each upstream of the host whose service is not there."""
+        return self._upstream_notes.get(host_id, ())
 
     def on_applied(self, host_id: str, applied: pb.Applied) -> None:
         """Note what its Envoy applied."""
@@ -140,8 +150,9 @@ class HostMesh:
     def scope(self, host_id: str) -> Scope:
         """Give what a host's streams may see."""
         grant = self._grant_of(host_id) or Grant()
-        outbound = scopes.outbound_of(self._outbound.get(host_id, ()), grant)
-        scope = scopes.scope_of(grant, outbound, trust_domain=self._trust_domain)
+        port = self._own_of(host_id).ports.outbound
+        outbound = scopes.outbound_of(self._outbound.get(host_id, ()), grant, port=port)
+        scope = scopes.scope_of(grant, outbound, trust_domain=self._trust_domain, port=port)
         if host_id in self._without_ipv6:
             return replace(scope, families=Families(v6=False, sockets6=False))
         return scope
@@ -152,26 +163,65 @@ class HostMesh:
             return
         self._without_ipv6 ^= {host_id}
         self.rescope(host_id)
-        self._render_inbound(host_id)
+        self._render_again(host_id)
 
     def rescope(self, host_id: str) -> None:
         """Show a host another view, after its grant or its identities changed."""
         self._proxies.rescope(host_id, self.scope(host_id))
+        if self._own_of(host_id).upstreams:
+            self._render_again(host_id)  # short names mean what the grant says
 
     def services_changed(self, changes: Sequence[MeshChange]) -> None:
         """Render anew what the hosts of changed services serve: mode or protocol may differ."""
         touched: set[str] = set()
         for change in changes:
-            touched |= self._serving.get(change.host, set())
+            touched |= self._naming.get(change.host, set())
         for host_id in touched:
-            self._render_inbound(host_id)
+            self._render_again(host_id)
+
+    def _own_of(self, host_id: str) -> OwnListeners:
+        return self._own.get(host_id, OwnListeners())
 
     def _render_inbound(self, host_id: str) -> None:
+        own, namespace = self._own_of(host_id), self.scope(host_id).namespace
+        has_ipv6 = host_id not in self._without_ipv6
+        upstreams, notes = own_listeners.resolve(
+            own,
+            self._mesh.state.services.get,
+            namespace=namespace,
+            mesh_domain=self._trust_domain,
+            ipv6=has_ipv6,
+        )
+        self._note_named(host_id, namespace)
         inbound = inbounds.inbound_of(
             self._declared.get(host_id, ()),
             self._mesh.state.services.get,
             mesh_wide=self._mesh_wide,
             trust_domain=self._trust_domain,
+            upstreams=upstreams,
+            envoy=own.ports,
         )
-        inbound = replace(inbound, ipv6=host_id not in self._without_ipv6)
+        inbound = replace(inbound, ipv6=has_ipv6, captured=own.captured)
         self._proxies.changed_for(host_id, self._publication.set_inbound(host_id, inbound))
+        self._upstream_notes[host_id] = notes
+
+    def _render_again(self, host_id: str) -> None:
+        """Render what a host did not ask for now; tell it when its upstreams fare differently."""
+        before = self.upstream_notes(host_id)
+        self._render_inbound(host_id)
+        if self.upstream_notes(host_id) != before:
+            self.on_upstreams_changed(host_id)
+
+    def _note_named(self, host_id: str, namespace: str) -> None:
+        domain = self._trust_domain
+        wanted = self._own_of(host_id).upstreams
+        named = frozenset(one.service for one in self._declared.get(host_id, ())) | {
+            own_listeners.full_name(one.service, namespace=namespace, mesh_domain=domain)
+            for one in wanted
+        }
+        had = self._named.get(host_id, frozenset())
+        for service in had - named:
+            self._naming[service].discard(host_id)
+        for service in named - had:
+            self._naming.setdefault(service, set()).add(host_id)
+        self._named[host_id] = named

@@ -243,6 +243,10 @@ class Hosts:
         """Take that catalogs list these services' keys differently."""
         self._registrations.catalog_changed(services)
 
+    def upstreams_changed(self, host_id: str) -> None:
+        """Take that a service which a host's upstream names has come or gone."""
+        self._registrations.tell_again(host_id)
+
     def reevaluate(self, host_id: str) -> None:
         """Take that a host's record changed: grant or revocation, effective at once."""
         member = self._members.get(host_id)

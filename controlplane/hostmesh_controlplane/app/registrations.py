@@ -21,6 +21,7 @@ from hostmesh_controlplane.app.host_member import Member, Outcome
 from hostmesh_controlplane.app.registration_store import RegistrationStore
 from hostmesh_controlplane.logic.declarations import MAX_SERVICES
 from hostmesh_controlplane.logic.leases import Leases
+from hostmesh_controlplane.logic.own_listeners import OwnListeners
 from hostmesh_controlplane.logic.registration import (
     Registration,
     StoredRegistration,
@@ -156,8 +157,8 @@ class Registrations:
         before, member.outcome = member.outcome, member.look(terms.grant, self._around)
         self._note_refusals(member, before)
         self._note_interest(member, before)
-        if (before.inbound, before.outbound) != (member.outcome.inbound, member.outcome.outbound):
-            self._mesh.on_inbound(member.host_id, member.outcome.inbound, member.outcome.outbound)
+        own_changed = before.own != member.outcome.own
+        self._tell_inbound(member, before)
         leased = member.host_id in self.leases
         instances = member.outcome.registered.instances if leased else ()
         settled = None
@@ -166,9 +167,17 @@ class Registrations:
             settled = _future(self._mesh.on_instances(member.host_id, instances))
             self._store(member)
             self._offer(freed)
-        if answer or before.declared != member.outcome.declared:
+        elif own_changed:
+            self._store(member)
+        if answer or own_changed or before.declared != member.outcome.declared:
             self._answer(member, settled)
         return settled
+
+    def tell_again(self, host_id: str) -> None:
+        """Take that what the mesh says about a host's upstreams has changed."""
+        member = self.members.get(host_id)
+        if member is not None:
+            self._answer(member, None)
 
     def catalog_changed(self, services: Iterable[str]) -> None:
         """Look again at every host that serves one of these: its catalog address may differ."""
@@ -188,8 +197,7 @@ class Registrations:
         member.registration = Registration()
         before, member.outcome = member.outcome, Outcome()
         self._note_interest(member, before)
-        if before.inbound or before.outbound:
-            self._mesh.on_inbound(member.host_id, (), ())
+        self._tell_inbound(member, before)
         self._contenders.discard(member.host_id)
         settled = self._take_out(member)
         self._stored.put(member.host_id, None)
@@ -215,6 +223,12 @@ class Registrations:
         """Count and log a refusal."""
         self.refusals[why] += 1
         log.warning("refused host=%s why=%s reason=%r", host_id, why, reason)
+
+    def _tell_inbound(self, member: Member, before: Outcome) -> None:
+        now = member.outcome
+        told = (before.inbound, before.outbound, before.own)
+        if told != (now.inbound, now.outbound, now.own):
+            self._mesh.on_inbound(member.host_id, now.inbound, now.outbound, now.own)
 
     def _lease(self, member: Member) -> None:
         if member.registration.registered:
@@ -269,11 +283,13 @@ class Registrations:
             self._interested.setdefault(service, set()).add(member.host_id)
 
     def _store(self, member: Member) -> None:
-        if not member.instances:
+        if not member.instances and member.outcome.own == OwnListeners():
             self._stored.put(member.host_id, None)
             return
+        # Without a lease nothing is registered; a client's listeners must outlive a restart too.
+        said = member.registration if member.instances else member.registration.without(set())
         stored = StoredRegistration(
-            registration=member.registration,
+            registration=said,
             addresses=tuple(sorted(member.connection.proven)),
             owner=self.owner,
             epoch=member.epoch,
@@ -284,9 +300,13 @@ class Registrations:
         if not member.connection.session_id:
             return  # known from the store alone: its agent has not been here yet
         if settled is None:
-            member.connection.send(member.verdict(self._mesh.summary))
+            self._send_verdict(member)
         else:
             self.spawn(self._answer_later(member, settled))
+
+    def _send_verdict(self, member: Member) -> None:
+        notes = self._mesh.upstream_notes(member.host_id)
+        member.connection.send(member.verdict(self._mesh.summary, notes))
 
     async def _answer_later(self, member: Member, settled: Settled) -> None:
         try:
@@ -294,7 +314,7 @@ class Registrations:
                 await _taken_in(settled)
         except TimeoutError:
             log.warning("mesh is slow to take in a registration host=%s", member.host_id)
-        member.connection.send(member.verdict(self._mesh.summary))
+        self._send_verdict(member)
 
 
 def _future(done: Done) -> Settled:

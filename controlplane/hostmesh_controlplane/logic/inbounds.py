@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable
 
 from hostmesh_controlplane.logic.registry import Inbound as Declared
-from hostmesh_controlplane.logic.scope import Inbound, InboundPort
+from hostmesh_controlplane.logic.scope import EnvoyPorts, Inbound, InboundPort, Upstream
 from hostmesh_core.model import InboundMode, Protocol, Service
 
+DEFAULT_PORTS = EnvoyPorts()
 Services = Callable[[str], Service | None]
 """Gives the merged service of a host name, None while it has none."""
 
@@ -37,8 +38,14 @@ def _port(declared: Declared, services: Services, mesh_wide: InboundMode) -> Inb
 
 
 def inbound_of(
-    declared: Iterable[Declared], services: Services, *, mesh_wide: InboundMode, trust_domain: str
+    declared: Iterable[Declared],
+    services: Services,
+    *,
+    mesh_wide: InboundMode,
+    trust_domain: str,
+    upstreams: tuple[Upstream, ...] = (),
+    envoy: EnvoyPorts = DEFAULT_PORTS,
 ) -> Inbound:
     """Give what the host's inbound resources are rendered from."""
     ports = sorted(_port(one, services, mesh_wide) for one in declared)
-    return Inbound(trust_domain=trust_domain, ports=tuple(ports))
+    return Inbound(trust_domain=trust_domain, ports=tuple(ports), upstreams=upstreams, envoy=envoy)

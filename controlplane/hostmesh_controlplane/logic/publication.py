@@ -17,9 +17,11 @@ from hostmesh_controlplane.logic.render import (
     outbound_listeners,
     routes,
     special,
+    upstreams,
 )
 from hostmesh_controlplane.logic.render.index import Named, OutboundIndex
 from hostmesh_controlplane.logic.render.views import (
+    CaptureView,
     ClusterView,
     DirectView,
     EndpointView,
@@ -27,6 +29,7 @@ from hostmesh_controlplane.logic.render.views import (
     InboundView,
     OutboundView,
     RouteView,
+    UpstreamView,
 )
 from hostmesh_controlplane.logic.scope import Inbound, Scope
 from hostmesh_core import names, type_urls
@@ -144,9 +147,13 @@ class Publication:
 
     def _listener(self, scope: Scope, name: str) -> Resource | None:
         key = (type_urls.LISTENER, name)
-        view = OutboundView(self._vip4_range, self._vip6_range, scope.families.sockets6)
+        shared = (self._vip4_range, self._vip6_range, scope.families.sockets6)
         if name == names.VIRTUAL_OUTBOUND:
-            return self._rendered(key, view, lambda: outbound_listeners.virtual_outbound(view))
+            capture = CaptureView(*shared, scope.outbound_port)
+            return self._rendered(
+                key, capture, lambda: outbound_listeners.virtual_outbound(capture)
+            )
+        view = OutboundView(*shared)
         port = self._index.http_listeners.get(name)
         if port is not None:
             return self._rendered(key, view, lambda: outbound_listeners.http_listener(view, port))
@@ -217,8 +224,8 @@ class InboundResources:
             if view.port.mesh_port
         )
         """Shared listeners on ports that Envoy binds here itself: one address, one listener."""
-        listeners = () if value is None else _listeners(InboundView(views, value.ipv6))
-        rendered = chain(listeners, *map(_of_port, views))
+        shared = () if value is None else _of_host(value, views)
+        rendered = chain(shared, *map(_of_port, views))
         self._resources = {(each.type_url, each.name): each for each in rendered}
 
     def get(self, type_url: str, name: str) -> Resource | None:
@@ -237,6 +244,16 @@ class InboundResources:
         """Give each resource's version; a hidden one counts as changed with its own."""
         shown = {key: each.version for key, each in self._resources.items()}
         return shown | {(type_urls.LISTENER, name): "hidden" for name in self.hidden}
+
+
+def _of_host(value: Inbound, views: tuple[InboundPortView, ...]) -> Iterator[Resource]:
+    yield from _listeners(InboundView(views, value.ipv6, value.envoy.inbound))
+    for each in value.upstreams:
+        upstream = UpstreamView(each, value.envoy.outbound)
+        name = names.upstream(each.listen, each.listen_port)
+        yield resource(type_urls.LISTENER, name, upstreams.listener(upstream))
+        if each.protocol.is_http:
+            yield resource(type_urls.ROUTE, name, upstreams.route_configuration(upstream))
 
 
 def _listeners(view: InboundView) -> Iterator[Resource]:

@@ -8,9 +8,10 @@ first, and registers after its proof).
 import json
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.message import Message
 
 from hostmesh_controlplane.logic.declarations import DeclarationKey, health_of, key_of
 from hostmesh_core._pb import host_pb2 as pb
@@ -20,6 +21,7 @@ MAX_ADDRESSES = 64
 """Interface addresses that are looked at; a host with more has them for its containers."""
 
 HealthSaid = tuple["pb.Status", str]
+M = TypeVar("M", bound=Message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,10 @@ class Registration:
     registered: Mapping[DeclarationKey, pb.ServiceRegistration] = field(default_factory=dict)
     outbound: tuple[pb.OutboundIdentity, ...] = ()
     interfaces: frozenset[str] = frozenset()
+    upstreams: tuple[pb.Upstream, ...] = ()
+    ports: pb.EnvoyPorts | None = None
+    """None = the default instance's."""
+    explicit_mode: bool = False
     said: Mapping[DeclarationKey, HealthSaid] = field(default_factory=dict)
 
     @property
@@ -56,6 +62,9 @@ class Registration:
             registered=registered,
             outbound=tuple(register.outbound),
             interfaces=frozenset(register.host_addresses[:MAX_ADDRESSES]),
+            upstreams=tuple(register.upstreams),
+            ports=register.ports if register.HasField("ports") else None,
+            explicit_mode=register.explicit_mode,
             said=said,
         )
 
@@ -95,7 +104,7 @@ class StoredRegistration:
         said = self.registration.said
         services = [
             {
-                "declaration": MessageToDict(service, preserving_proto_field_name=True),
+                "declaration": _to_json(service),
                 "status": int(said[key][0]) if key in said else 0,
                 "reason": said[key][1] if key in said else "",
             }
@@ -104,6 +113,9 @@ class StoredRegistration:
         value = {
             "services": services,
             "interfaces": sorted(self.registration.interfaces),
+            "explicit_mode": self.registration.explicit_mode,
+            "upstreams": [_to_json(upstream) for upstream in self.registration.upstreams],
+            "ports": _to_json(self.registration.ports) if self.registration.ports else None,
             "addresses": list(self.addresses),
             "owner": self.owner,
             "epoch": self.epoch,
@@ -116,9 +128,7 @@ class StoredRegistration:
         value = json.loads(stored)
         services = [
             (
-                ParseDict(
-                    item["declaration"], pb.ServiceRegistration(), ignore_unknown_fields=True
-                ),
+                _read(item["declaration"], pb.ServiceRegistration()),
                 item["status"],
                 item["reason"],
             )
@@ -129,12 +139,23 @@ class StoredRegistration:
                 declared=tuple(service for service, _, _ in services),
                 registered={key_of(service): service for service, _, _ in services},
                 interfaces=frozenset(value["interfaces"]),
+                explicit_mode=value.get("explicit_mode", False),
+                upstreams=tuple(_read(one, pb.Upstream()) for one in value.get("upstreams", ())),
+                ports=_read(value["ports"], pb.EnvoyPorts()) if value.get("ports") else None,
                 said={key_of(service): (status, reason) for service, status, reason in services},
             ),
             addresses=tuple(value["addresses"]),
             owner=value["owner"],
             epoch=value["epoch"],
         )
+
+
+def _to_json(message: Message) -> dict[str, Any]:
+    return MessageToDict(message, preserving_proto_field_name=True)
+
+
+def _read(value: dict[str, Any], into: M) -> M:
+    return ParseDict(value, into, ignore_unknown_fields=True)
 
 
 def services_named(

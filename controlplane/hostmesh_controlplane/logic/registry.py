@@ -151,17 +151,17 @@ def decide(
 
 
 def outbound_identities(
-    stated: Iterable[pb.OutboundIdentity], grant: Grant
+    stated: Iterable[pb.OutboundIdentity], grant: Grant, *, port: int = ports.OUTBOUND_CAPTURE
 ) -> tuple[tuple[tuple[int, Identity], ...], tuple[Refusal, ...]]:
     """Give which identity speaks on each outbound capture port, and what the grant refuses.
 
-    Nothing stated: the grant's only identity on the default port, where it has just one.
+    Nothing stated: the grant's only identity on the instance's own `port`, where it has just one.
     """
     found: dict[int, Identity] = {}
     refused = []
     stated = list(stated)
     if not stated and (default := grant.default_identity()) is not None:
-        found[ports.OUTBOUND_CAPTURE] = default
+        found[port] = default
     for item in stated[: len(ports.IDENTITY_POOL) + 1]:
         identity = Identity(item.namespace, item.service_account)
         if grant.allows_identity(identity) and 0 < item.capture_port < 65536:

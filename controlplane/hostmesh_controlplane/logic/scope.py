@@ -6,6 +6,7 @@ All of it comes from the host record and its accepted registrations, never from 
 
 from dataclasses import dataclass
 
+from hostmesh_core import ports
 from hostmesh_core.ids import Identity, SpiffeId
 from hostmesh_core.model import InboundMode, Locality, Protocol
 
@@ -21,6 +22,22 @@ class Families:
 
 
 @dataclass(frozen=True, slots=True)
+class EnvoyPorts:
+    """The ports of one instance of the agent and its Envoy."""
+
+    outbound: int = ports.OUTBOUND_CAPTURE
+    inbound: int = ports.INBOUND_CAPTURE
+    status: int = ports.AGENT_STATUS
+    readiness: int = ports.READINESS
+    prometheus: int = ports.ENVOY_PROMETHEUS
+
+    @property
+    def all(self) -> tuple[int, ...]:
+        """Every one of them."""
+        return (self.outbound, self.inbound, self.status, self.readiness, self.prometheus)
+
+
+@dataclass(frozen=True, slots=True)
 class Scope:
     """What outbound resources depend on. Streams of equal scope share every byte."""
 
@@ -32,6 +49,9 @@ class Scope:
     families: Families = Families()
     network: str = ""
     locality: Locality | None = None
+    outbound_port: int = ports.OUTBOUND_CAPTURE
+    """Where this host's Envoy takes captured connections; the default one's identity is keyed by
+    it."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -52,6 +72,19 @@ class InboundPort:
     server_first: bool = False
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Upstream:
+    """A listener of the stream's own host that leads to one port of a service (explicit mode)."""
+
+    listen: str
+    """An IP address of the host."""
+    listen_port: int
+    service: str
+    """Fully qualified host name."""
+    service_port: int
+    protocol: Protocol
+
+
 @dataclass(frozen=True, slots=True)
 class Inbound:
     """What inbound resources depend on: this host's alone."""
@@ -62,6 +95,10 @@ class Inbound:
     """Whose workloads may connect by mTLS; empty = the own one."""
     ipv6: bool = True
     """Whether the host's kernel has IPv6 sockets."""
+    upstreams: tuple[Upstream, ...] = ()
+    envoy: EnvoyPorts = EnvoyPorts()
+    captured: bool = True
+    """False = no rule redirects anything there, so Envoy need not mark its own connections."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,20 +12,27 @@ Outbound = tuple[tuple[int, Identity], ...]
 """Outbound capture port -> whose connections arrive there."""
 
 
-def outbound_of(declared: Iterable[tuple[int, Identity]], grant: Grant) -> Outbound:
+def outbound_of(
+    declared: Iterable[tuple[int, Identity]],
+    grant: Grant,
+    *,
+    port: int = ports.OUTBOUND_CAPTURE,
+) -> Outbound:
     """Give the identities that may speak for the host: those declared that the grant covers.
 
     With none declared, the grant's only exact identity speaks for every process; with several in
-    the grant none does, and the agent says which setting names one.
+    the grant none does, and the agent says which setting names one. `port` is where the host's
+    instance takes captured connections; only the default instance has the pool beside it.
     """
+    usable = POOL if port == ports.OUTBOUND_CAPTURE else (port,)
     allowed = {
-        port: identity
-        for port, identity in declared
-        if port in POOL and grant.allows_identity(identity)
+        number: identity
+        for number, identity in declared
+        if number in usable and grant.allows_identity(identity)
     }
     default = grant.default_identity()
     if not allowed and default is not None:
-        allowed = {ports.OUTBOUND_CAPTURE: default}
+        allowed = {port: default}
     return tuple(sorted(allowed.items()))
 
 
@@ -36,6 +43,17 @@ def namespace_of(grant: Grant) -> str:
     return "" if set(only) & set("*?[") else only
 
 
-def scope_of(grant: Grant, outbound: Outbound, *, trust_domain: str) -> Scope:
-    """Give the scope of a host's streams."""
-    return Scope(trust_domain=trust_domain, namespace=namespace_of(grant), identities=outbound)
+def scope_of(
+    grant: Grant,
+    outbound: Outbound,
+    *,
+    trust_domain: str,
+    port: int = ports.OUTBOUND_CAPTURE,
+) -> Scope:
+    """Give the scope of a host's streams. `port` is as for `outbound_of`."""
+    return Scope(
+        trust_domain=trust_domain,
+        namespace=namespace_of(grant),
+        identities=outbound,
+        outbound_port=port,
+    )

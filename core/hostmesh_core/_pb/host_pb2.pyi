@@ -115,16 +115,48 @@ class Welcome(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., features: _Optional[_Iterable[str]] = ..., last_seen: _Optional[int] = ..., lease_seconds: _Optional[float] = ..., renew_seconds: _Optional[float] = ..., peer_address: _Optional[str] = ..., stream_id: _Optional[str] = ..., grant_json: _Optional[bytes] = ..., trust_domain: _Optional[str] = ..., replica: _Optional[bytes] = ...) -> None: ...
 
 class Register(_message.Message):
-    __slots__ = ("services", "generation", "outbound", "host_addresses")
+    __slots__ = ("services", "generation", "outbound", "host_addresses", "upstreams", "ports", "explicit_mode")
     SERVICES_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     OUTBOUND_FIELD_NUMBER: _ClassVar[int]
     HOST_ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    UPSTREAMS_FIELD_NUMBER: _ClassVar[int]
+    PORTS_FIELD_NUMBER: _ClassVar[int]
+    EXPLICIT_MODE_FIELD_NUMBER: _ClassVar[int]
     services: _containers.RepeatedCompositeFieldContainer[ServiceRegistration]
     generation: int
     outbound: _containers.RepeatedCompositeFieldContainer[OutboundIdentity]
     host_addresses: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, services: _Optional[_Iterable[_Union[ServiceRegistration, _Mapping]]] = ..., generation: _Optional[int] = ..., outbound: _Optional[_Iterable[_Union[OutboundIdentity, _Mapping]]] = ..., host_addresses: _Optional[_Iterable[str]] = ...) -> None: ...
+    upstreams: _containers.RepeatedCompositeFieldContainer[Upstream]
+    ports: EnvoyPorts
+    explicit_mode: bool
+    def __init__(self, services: _Optional[_Iterable[_Union[ServiceRegistration, _Mapping]]] = ..., generation: _Optional[int] = ..., outbound: _Optional[_Iterable[_Union[OutboundIdentity, _Mapping]]] = ..., host_addresses: _Optional[_Iterable[str]] = ..., upstreams: _Optional[_Iterable[_Union[Upstream, _Mapping]]] = ..., ports: _Optional[_Union[EnvoyPorts, _Mapping]] = ..., explicit_mode: _Optional[bool] = ...) -> None: ...
+
+class Upstream(_message.Message):
+    __slots__ = ("service", "port", "listen_address", "listen_port")
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    LISTEN_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    LISTEN_PORT_FIELD_NUMBER: _ClassVar[int]
+    service: str
+    port: int
+    listen_address: str
+    listen_port: int
+    def __init__(self, service: _Optional[str] = ..., port: _Optional[int] = ..., listen_address: _Optional[str] = ..., listen_port: _Optional[int] = ...) -> None: ...
+
+class EnvoyPorts(_message.Message):
+    __slots__ = ("outbound", "inbound", "status", "readiness", "prometheus")
+    OUTBOUND_FIELD_NUMBER: _ClassVar[int]
+    INBOUND_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    READINESS_FIELD_NUMBER: _ClassVar[int]
+    PROMETHEUS_FIELD_NUMBER: _ClassVar[int]
+    outbound: int
+    inbound: int
+    status: int
+    readiness: int
+    prometheus: int
+    def __init__(self, outbound: _Optional[int] = ..., inbound: _Optional[int] = ..., status: _Optional[int] = ..., readiness: _Optional[int] = ..., prometheus: _Optional[int] = ...) -> None: ...
 
 class ServiceRegistration(_message.Message):
     __slots__ = ("service", "namespace", "service_account", "port", "endpoint_port", "workload_port", "protocol", "server_first", "addresses", "labels", "weight", "inbound_mode", "listen", "health", "region", "zone", "network", "declared_only")
@@ -184,12 +216,14 @@ class OutboundIdentity(_message.Message):
     def __init__(self, capture_port: _Optional[int] = ..., namespace: _Optional[str] = ..., service_account: _Optional[str] = ...) -> None: ...
 
 class Verdict(_message.Message):
-    __slots__ = ("generation", "services")
+    __slots__ = ("generation", "services", "notes")
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     SERVICES_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
     generation: int
     services: _containers.RepeatedCompositeFieldContainer[ServiceVerdict]
-    def __init__(self, generation: _Optional[int] = ..., services: _Optional[_Iterable[_Union[ServiceVerdict, _Mapping]]] = ...) -> None: ...
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, generation: _Optional[int] = ..., services: _Optional[_Iterable[_Union[ServiceVerdict, _Mapping]]] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ServiceVerdict(_message.Message):
     __slots__ = ("service", "port", "accepted", "reason", "addresses", "host", "state", "meshed", "endpoints")

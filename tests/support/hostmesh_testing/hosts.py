@@ -13,6 +13,7 @@ from hostmesh_controlplane.edges.entropy import SystemEntropy
 from hostmesh_controlplane.edges.host_stream import host_handlers
 from hostmesh_controlplane.edges.mesh_server import ServingCertificate, serve
 from hostmesh_controlplane.edges.peer import Peer
+from hostmesh_controlplane.logic.own_listeners import OwnListeners
 from hostmesh_controlplane.logic.refusals import Reason, Refusal
 from hostmesh_controlplane.logic.registry import Inbound
 from hostmesh_core._pb import host_pb2 as pb
@@ -79,6 +80,7 @@ class FakeMesh:
     instances: dict[str, tuple[RegisteredInstance, ...]] = field(default_factory=dict)
     inbound: dict[str, tuple[Inbound, ...]] = field(default_factory=dict)
     outbound: dict[str, tuple[tuple[int, Identity], ...]] = field(default_factory=dict)
+    own: dict[str, OwnListeners] = field(default_factory=dict)
     applied: list[pb.Applied] = field(default_factory=list)
     rejected: list[pb.Rejected] = field(default_factory=list)
     drain_answer: bool = True
@@ -113,9 +115,15 @@ class FakeMesh:
         host_id: str,
         inbound: tuple[Inbound, ...],
         outbound: tuple[tuple[int, Identity], ...],
+        own: OwnListeners,
     ) -> None:
         self.inbound[host_id] = inbound
         self.outbound[host_id] = outbound
+        self.own[host_id] = own
+
+    def upstream_notes(self, host_id: str) -> tuple[str, ...]:
+        own = self.own.get(host_id, OwnListeners())
+        return tuple(f"told of {each}" for each in own.upstreams)
 
     def on_applied(self, _: str, applied: pb.Applied) -> None:
         self.applied.append(applied)

@@ -33,6 +33,12 @@ def outbound(port: int) -> Any:
     return network_filter("envoy.filters.network.http_connection_manager", manager)
 
 
+def upstream(name: str) -> Any:
+    """Give the filter for requests that an app makes to an upstream's listener of this name."""
+    manager = _manager(stat_prefix=name, route=name, direction=http_filters.OUTBOUND)
+    return network_filter("envoy.filters.network.http_connection_manager", manager)
+
+
 def inbound(port: int, *, host: str) -> Any:
     """Give the filter for requests to this host's app.
 

@@ -44,7 +44,7 @@ from hostmesh_controlplane.logic.render.views import (
     InboundView,
     is_uninspected,
 )
-from hostmesh_core import names, ports
+from hostmesh_core import names
 from hostmesh_core.model import InboundMode, Protocol
 
 _SOURCES = ("127.0.0.6", "::6")
@@ -57,10 +57,10 @@ _CONNECT_SECONDS = 10
 
 def virtual_inbound(view: InboundView) -> bytes:
     """Render the listener that all captured inbound connections arrive at."""
-    where = any_address(ports.INBOUND_CAPTURE, view.ipv6)
+    where = any_address(view.capture_port, view.ipv6)
     rendered = _listener(names.VIRTUAL_INBOUND, where, view.uninspected)
     rendered.listener_filters.insert(0, original_dst())
-    rendered.filter_chains.append(_loop_guard())
+    rendered.filter_chains.append(_loop_guard(view.capture_port))
     for port in view.ports:
         if not port.port.mesh_port:
             rendered.filter_chains.extend(chains(port, port.port.workload_port))
@@ -105,6 +105,8 @@ def cluster(view: InboundPortView) -> bytes:
         _lead_to(rendered, *port.listen)
     else:
         _lead_where_it_was_going(rendered, port.workload_port if port.mesh_port else 0)
+        if view.captured:
+            _mark(rendered)
     if port.protocol.is_http:
         options = _http_options(port.protocol)
         rendered.typed_extension_protocol_options[HTTP_OPTIONS].CopyFrom(packed(options))
@@ -172,9 +174,9 @@ def _any_port(numbers: Sequence[int]) -> Any:
     return predicate(or_match=predicate.MatchSet(rules=rules))
 
 
-def _loop_guard() -> Any:
+def _loop_guard(port: int) -> Any:
     match = listener_components_pb2.FilterChainMatch()
-    match.destination_port.value = ports.INBOUND_CAPTURE
+    match.destination_port.value = port
     return listener_components_pb2.FilterChain(
         name=names.INBOUND_BLACK_HOLE_CHAIN,
         filter_chain_match=match,
@@ -245,14 +247,18 @@ def _lead_where_it_was_going(rendered: Any, port_instead: int) -> None:
     rendered.type = cluster_pb2.Cluster.ORIGINAL_DST
     rendered.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED
     rendered.cleanup_interval.CopyFrom(seconds(_FOR_EVER_SECONDS))
+    if port_instead:
+        rendered.original_dst_lb_config.upstream_port_override.value = port_instead
+
+
+def _mark(rendered: Any) -> None:
+    """Bind the source that the rules let through. `::6` is on lo only where there are rules."""
     first, second = _SOURCES
     bind = rendered.upstream_bind_config
     bind.source_address.address = first
     bind.source_address.port_value = 0
     bind.extra_source_addresses.add().address.address = second
     bind.extra_source_addresses[0].address.port_value = 0
-    if port_instead:
-        rendered.original_dst_lb_config.upstream_port_override.value = port_instead
 
 
 def _http_options(protocol: Protocol) -> Any:

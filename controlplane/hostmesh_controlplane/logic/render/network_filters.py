@@ -33,12 +33,16 @@ def network_filter(name: str, message: Any) -> Any:
     return listener_components_pb2.Filter(name=name, typed_config=packed(message))
 
 
-def outbound_state(extra: Mapping[str, tuple[str, str]] | None = None) -> Any:
+def outbound_state(
+    extra: Mapping[str, tuple[str, str]] | None = None, *, capture_port: int = 0
+) -> Any:
     """Say whose connection this is, by the capture port it came in by. First in every chain.
 
-    `extra` is further filter state: key -> (factory, text).
+    `extra` is further filter state: key -> (factory, text). `capture_port`: the connection counts
+    as one that came in by it, wherever it did; 0 = say where it did.
     """
-    values = [_state(names.IDENTITY_FILTER_STATE, HASHABLE, "%DOWNSTREAM_DIRECT_LOCAL_PORT%")]
+    by = str(capture_port or "%DOWNSTREAM_DIRECT_LOCAL_PORT%")
+    values = [_state(names.IDENTITY_FILTER_STATE, HASHABLE, by)]
     values += [_state(key, factory, text) for key, (factory, text) in (extra or {}).items()]
     config = set_filter_state_pb2.Config(on_new_connection=values)
     return network_filter("envoy.filters.network.set_filter_state", config)

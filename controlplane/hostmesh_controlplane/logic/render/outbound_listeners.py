@@ -28,25 +28,29 @@ from hostmesh_controlplane.logic.render.network_filters import (
     outbound_state,
     to_cluster,
 )
-from hostmesh_controlplane.logic.render.views import DirectFacts, OutboundView, TcpListenerFacts
-from hostmesh_core import names, ports
+from hostmesh_controlplane.logic.render.views import (
+    CaptureView,
+    DirectFacts,
+    OutboundView,
+    TcpListenerFacts,
+)
+from hostmesh_core import names
 
 _HTTP_ALPN = ("http/1.0", "http/1.1", "h2c")
 _SERVER_NAME = "envoy.network.upstream_server_name"
 _SUBJECT_NAMES = "envoy.network.upstream_subject_alt_names"
 
 
-def virtual_outbound(view: OutboundView) -> bytes:
+def virtual_outbound(view: CaptureView) -> bytes:
     """Render the listener that all captured connections arrive at, one port per identity."""
-    capture = (ports.OUTBOUND_CAPTURE, *ports.IDENTITY_POOL)
-    rendered = _listener(names.VIRTUAL_OUTBOUND, any_address(ports.OUTBOUND_CAPTURE, view.ipv6))
+    first, *others = view.ports
+    rendered = _listener(names.VIRTUAL_OUTBOUND, any_address(first, view.ipv6))
     rendered.additional_addresses.extend(
-        listener_pb2.AdditionalAddress(address=any_address(port, view.ipv6))
-        for port in ports.IDENTITY_POOL
+        listener_pb2.AdditionalAddress(address=any_address(port, view.ipv6)) for port in others
     )
     rendered.use_original_dst.value = True
     rendered.listener_filters.append(original_dst())
-    rendered.filter_chains.extend(_loop_guard(port) for port in capture)
+    rendered.filter_chains.extend(_loop_guard(port, first) for port in view.ports)
     rendered.filter_chains.append(_closed_for_virtual_addresses(view))
     rendered.default_filter_chain.CopyFrom(_passthrough())
     return encode(rendered)
@@ -155,10 +159,11 @@ def _virtual_addresses(view: OutboundView) -> Any:
     )
 
 
-def _loop_guard(port: int) -> Any:
+def _loop_guard(port: int, first: int) -> Any:
     """Close what was dialled at Envoy's own port: its original destination is Envoy again."""
-    first = port == ports.OUTBOUND_CAPTURE
-    name = names.OUTBOUND_BLACK_HOLE_CHAIN if first else f"{names.OUTBOUND_BLACK_HOLE_CHAIN}-{port}"
+    name = names.OUTBOUND_BLACK_HOLE_CHAIN
+    if port != first:
+        name = f"{name}-{port}"
     match = listener_components_pb2.FilterChainMatch()
     match.destination_port.value = port
     return _closed(name, match)

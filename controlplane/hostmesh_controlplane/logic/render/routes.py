@@ -14,7 +14,7 @@ from envoy.type.matcher.v3 import filter_state_pb2, regex_pb2, string_pb2
 
 from hostmesh_controlplane.logic.render.encoding import encode, packed, seconds
 from hostmesh_controlplane.logic.render.views import VirtualHostFacts, VirtualHostView
-from hostmesh_core import names, ports
+from hostmesh_core import names
 
 NO_IDENTITY = (
     "hostmesh: this process has no identity on this host; "
@@ -44,6 +44,15 @@ def route_configuration(port: int, virtual_hosts: Iterable[bytes]) -> bytes:
     return encode(shell) + b"".join(virtual_hosts)
 
 
+def upstream_configuration(name: str, virtual_host: bytes) -> bytes:
+    """Compose the routes of an upstream's listener: one virtual host, for every Host."""
+    shell = route_pb2.RouteConfiguration(
+        name=name, response_headers_to_remove=[names.UNDELIVERED_HEADER]
+    )
+    shell.validate_clusters.value = False
+    return encode(shell) + virtual_host
+
+
 def virtual_host(view: VirtualHostView, facts: VirtualHostFacts) -> bytes:
     """Render a service's virtual host, as a field of a RouteConfiguration, ready to be spliced."""
     cluster = names.outbound_cluster(facts.host, facts.port)
@@ -51,7 +60,7 @@ def virtual_host(view: VirtualHostView, facts: VirtualHostFacts) -> bytes:
         name=names.virtual_host(facts.host, facts.port), domains=view.domains
     )
     if view.anonymous and facts.meshed:
-        rendered.routes.append(_refuse_unidentified())
+        rendered.routes.append(_refuse_unidentified(view.capture_port))
     rendered.routes.append(_to(cluster, methods=HARMLESS_METHODS))
     rendered.routes.append(_to(cluster))
     return encode(route_pb2.RouteConfiguration(virtual_hosts=[rendered]))
@@ -92,12 +101,10 @@ def _retries(*, after_reset: bool) -> Any:
     return policy
 
 
-def _refuse_unidentified() -> Any:
+def _refuse_unidentified(capture_port: int) -> Any:
     """Say why, instead of a TLS alert that nobody understands."""
     route = route_components_pb2.Route(match=route_components_pb2.RouteMatch(prefix="/"))
-    route.match.filter_state.append(
-        _state_is(names.IDENTITY_FILTER_STATE, str(ports.OUTBOUND_CAPTURE))
-    )
+    route.match.filter_state.append(_state_is(names.IDENTITY_FILTER_STATE, str(capture_port)))
     route.direct_response.status = 503
     route.direct_response.body.CopyFrom(base_pb2.DataSource(inline_string=NO_IDENTITY))
     return route

@@ -8,7 +8,7 @@ more, so an unaccounted input cannot slip in (DESIGN 8).
 
 from dataclasses import dataclass
 
-from hostmesh_controlplane.logic.scope import Inbound, InboundPort, Scope
+from hostmesh_controlplane.logic.scope import Inbound, InboundPort, Scope, Upstream
 from hostmesh_core import ports
 from hostmesh_core.ids import EndpointKey, Identity, SpiffeId
 from hostmesh_core.model import (
@@ -171,18 +171,42 @@ class OutboundView:
 
 
 @dataclass(frozen=True, slots=True)
+class CaptureView(OutboundView):
+    """What `virtualOutbound` depends on: the one that binds a port of the host."""
+
+    capture_port: int
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """All that it binds, the default identity's first.
+
+        The further identities' are the default instance's: two instances could not both have them.
+        """
+        pool = ports.IDENTITY_POOL if self.capture_port == ports.OUTBOUND_CAPTURE else ()
+        return (self.capture_port, *pool)
+
+
+@dataclass(frozen=True, slots=True)
 class RouteView:
     """What a stream decides about an outbound RouteConfiguration."""
 
     namespace: str
     anonymous: bool
     """Processes without a declared identity have none: mesh services answer them why."""
+    capture_port: int = 0
+    """Theirs; 0 where they have one and nobody asks."""
 
     @classmethod
     def of(cls, scope: Scope) -> "RouteView":
         """Take from the scope what routes read."""
-        known = dict(scope.identities)
-        return cls(scope.namespace, ports.OUTBOUND_CAPTURE not in known)
+        port = scope.outbound_port
+        anonymous = port not in dict(scope.identities)
+        return cls.seen(scope.namespace, anonymous=anonymous, capture_port=port)
+
+    @classmethod
+    def seen(cls, namespace: str, *, anonymous: bool, capture_port: int) -> "RouteView":
+        """Leave out what is not read."""
+        return cls(namespace, anonymous, capture_port if anonymous else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +215,7 @@ class VirtualHostView:
 
     domains: tuple[str, ...]
     anonymous: bool
+    capture_port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +255,7 @@ class InboundPortView:
     accepted: tuple[str, ...]
     """Trust domains whose workloads may connect."""
     ipv6: bool
+    captured: bool
 
     @classmethod
     def all_of(cls, inbound: Inbound) -> tuple["InboundPortView", ...]:
@@ -239,12 +265,13 @@ class InboundPortView:
         whole listener with it.
         """
         accepted = inbound.accepted_trust_domains or (inbound.trust_domain,)
+        own = ports.ENVOYS_OWN.union(inbound.envoy.all)
         chosen: dict[int, InboundPort] = {}
         for port in sorted(inbound.ports, key=lambda each: (each.service, each.service_port)):
-            if port.workload_port not in ports.ENVOYS_OWN:
+            if port.workload_port not in own:
                 chosen.setdefault(port.workload_port, port)
         return tuple(
-            cls(chosen[number], inbound.trust_domain, accepted, inbound.ipv6)
+            cls(chosen[number], inbound.trust_domain, accepted, inbound.ipv6, inbound.captured)
             for number in sorted(chosen)
         )
 
@@ -255,11 +282,21 @@ class InboundView:
 
     ports: tuple[InboundPortView, ...]
     ipv6: bool
+    capture_port: int
 
     @property
     def uninspected(self) -> tuple[int, ...]:
         """Ports that the inspectors must not hold up: the server speaks first."""
         return tuple(view.port.workload_port for view in self.ports if is_uninspected(view.port))
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamView:
+    """One listener of the stream's own host that leads to a service."""
+
+    upstream: Upstream
+    capture_port: int
+    """By which the host's default identity is known."""
 
 
 def is_uninspected(port: InboundPort) -> bool:

@@ -61,7 +61,7 @@ class PortVirtualHosts:
         owned = self._domains.owned(facts, view.namespace)
         if not owned:
             return b""  # Envoy refuses a virtual host without a domain, and the port with it
-        return routes.virtual_host(VirtualHostView(owned, view.anonymous), facts)
+        return routes.virtual_host(VirtualHostView(owned, view.anonymous, view.capture_port), facts)
 
     def _forget(self, host: str) -> None:
         self._kept.pop(host, None)
@@ -75,4 +75,6 @@ class PortVirtualHosts:
 def _narrowed(view: RouteView, facts: VirtualHostFacts) -> RouteView:
     """Leave of the view what matters to a service whose names nobody else claims."""
     local = view.namespace if view.namespace == facts.namespace else ""
-    return RouteView(local, view.anonymous and facts.meshed)
+    return RouteView.seen(
+        local, anonymous=view.anonymous and facts.meshed, capture_port=view.capture_port
+    )

@@ -13,7 +13,7 @@ from hostmesh_testing.render_reading import message, shown
 
 
 def view(*ports: InboundPort) -> InboundView:
-    return InboundView(InboundPortView.all_of(mesh.inbound(*ports)), ipv6=True)
+    return InboundView(InboundPortView.all_of(mesh.inbound(*ports)), ipv6=True, capture_port=15006)
 
 
 def one(port: InboundPort) -> InboundPortView:

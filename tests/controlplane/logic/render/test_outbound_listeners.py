@@ -1,7 +1,13 @@
+from dataclasses import replace
 from typing import Any
 
 from hostmesh_controlplane.logic.render import outbound_listeners
-from hostmesh_controlplane.logic.render.views import DirectFacts, OutboundView, TcpListenerFacts
+from hostmesh_controlplane.logic.render.views import (
+    CaptureView,
+    DirectFacts,
+    OutboundView,
+    TcpListenerFacts,
+)
 from hostmesh_core import ports, type_urls
 from hostmesh_core.ids import EndpointKey
 from hostmesh_testing import golden as golden_files
@@ -9,6 +15,7 @@ from hostmesh_testing import render_mesh as mesh
 from hostmesh_testing.render_reading import message, shown
 
 VIEW = OutboundView("240.240.0.0/16", "fd48:6d65:7368::/64", ipv6=True)
+CAPTURE = CaptureView("240.240.0.0/16", "fd48:6d65:7368::/64", ipv6=True, capture_port=15001)
 TCP = TcpListenerFacts("db.default.mesh.internal", 5432, "240.240.0.2", "fd48:6d65:7368::2")
 DIRECT = DirectFacts(
     "reviews.default.mesh.internal",
@@ -37,7 +44,7 @@ def cluster_of(chain: Any) -> str:
 
 
 def test_virtual_outbound(golden: golden_files.type_golden) -> None:
-    body = outbound_listeners.virtual_outbound(VIEW)
+    body = outbound_listeners.virtual_outbound(CAPTURE)
     listener = read(body)
     captured = [each.address.socket_address.port_value for each in listener.additional_addresses]
     assert captured == list(ports.IDENTITY_POOL)
@@ -66,7 +73,7 @@ def test_the_listener_of_a_registered_instance(golden: golden_files.type_golden)
 
 def test_every_chain_first_says_whose_connection_it_is() -> None:
     listeners = (
-        outbound_listeners.virtual_outbound(VIEW),
+        outbound_listeners.virtual_outbound(CAPTURE),
         outbound_listeners.http_listener(VIEW, 9080),
         outbound_listeners.tcp_listener(TCP),
         outbound_listeners.direct_listener(DIRECT),
@@ -83,7 +90,7 @@ def test_every_chain_first_says_whose_connection_it_is() -> None:
 
 def test_a_virtual_address_never_reaches_the_passthrough() -> None:
     for body in (
-        outbound_listeners.virtual_outbound(VIEW),
+        outbound_listeners.virtual_outbound(CAPTURE),
         outbound_listeners.http_listener(VIEW, 9080),
     ):
         (virtual,) = [each for each in chains(body) if each.filter_chain_match.prefix_ranges]
@@ -99,7 +106,7 @@ def test_a_virtual_address_never_reaches_the_passthrough() -> None:
 
 
 def test_a_host_without_ipv6_binds_ipv4() -> None:
-    view = OutboundView("240.240.0.0/16", "fd48:6d65:7368::/64", ipv6=False)
+    view = replace(CAPTURE, ipv6=False)
     address = read(outbound_listeners.virtual_outbound(view)).address.socket_address
     assert (address.address, address.ipv4_compat) == ("0.0.0.0", False)
 
@@ -109,3 +116,11 @@ def test_a_tcp_service_with_one_virtual_address_has_one_address() -> None:
     listener = read(outbound_listeners.tcp_listener(six))
     assert listener.name == "fd48:6d65:7368::2_5432"
     assert not listener.additional_addresses
+
+
+def test_another_instance_has_a_port_of_its_own_and_no_pool() -> None:
+    listener = read(outbound_listeners.virtual_outbound(replace(CAPTURE, capture_port=16001)))
+    assert listener.address.socket_address.port_value == 16001
+    assert not listener.additional_addresses
+    guarded = [chain.filter_chain_match.destination_port.value for chain in listener.filter_chains]
+    assert guarded == [16001, 0]

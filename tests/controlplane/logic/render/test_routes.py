@@ -14,7 +14,8 @@ REVIEWS = VirtualHostFacts.of(mesh.service("reviews"), 9080)
 
 
 def rendered(*, anonymous: bool = False, facts: VirtualHostFacts = REVIEWS) -> bytes:
-    one = routes.virtual_host(VirtualHostView(("reviews", "reviews.example"), anonymous), facts)
+    view = VirtualHostView(("reviews", "reviews.example"), anonymous, 15001)
+    one = routes.virtual_host(view, facts)
     return routes.route_configuration(9080, [one])
 
 

@@ -13,9 +13,10 @@ from hostmesh_controlplane.logic.render import (
     outbound_listeners,
     routes,
     special,
+    upstreams,
     views,
 )
-from hostmesh_controlplane.logic.scope import InboundPort
+from hostmesh_controlplane.logic.scope import InboundPort, Upstream
 from hostmesh_core.ids import EndpointKey, Identity
 from hostmesh_core.model import InboundMode, Locality, Protocol, ServiceState
 from hostmesh_testing import golden as golden_files
@@ -24,8 +25,10 @@ from hostmesh_testing import render_mesh as mesh
 KEYS = (EndpointKey.of("10.0.0.1", 80), EndpointKey.of("fd00::1", 80))
 LB = views.LbEndpointFacts(KEYS, meshed=True, weight=1, locality=Locality())
 PORT = views.InboundPortView(
-    mesh.inbound_port(9080), "mesh.internal", ("mesh.internal",), ipv6=True
+    mesh.inbound_port(9080), "mesh.internal", ("mesh.internal",), ipv6=True, captured=True
 )
+
+UPSTREAM = Upstream("127.0.0.1", 9080, "a.example", 80, Protocol.HTTP)
 
 CASES: dict[str, tuple[Callable[..., bytes], list[Any]]] = {
     # what is rendered: (generator, the values it gets, one of each kind)
@@ -45,7 +48,7 @@ CASES: dict[str, tuple[Callable[..., bytes], list[Any]]] = {
     ),
     "virtual outbound": (
         outbound_listeners.virtual_outbound,
-        [views.OutboundView("240.240.0.0/16", "fd48:6d65:7368::/64", ipv6=True)],
+        [views.CaptureView("240.240.0.0/16", "fd48:6d65:7368::/64", ipv6=True, capture_port=15001)],
     ),
     "HTTP listener": (
         lambda view: outbound_listeners.http_listener(view, 80),
@@ -66,11 +69,14 @@ CASES: dict[str, tuple[Callable[..., bytes], list[Any]]] = {
     "virtual host": (
         routes.virtual_host,
         [
-            views.VirtualHostView(("a.example",), anonymous=True),
+            views.VirtualHostView(("a.example",), anonymous=True, capture_port=15001),
             views.VirtualHostFacts.of(mesh.service("reviews"), 9080),
         ],
     ),
-    "virtual inbound": (inbound.virtual_inbound, [views.InboundView((PORT,), ipv6=True)]),
+    "virtual inbound": (
+        inbound.virtual_inbound,
+        [views.InboundView((PORT,), ipv6=True, capture_port=15006)],
+    ),
     "inbound port": (
         lambda view: b"".join(
             (
@@ -81,6 +87,10 @@ CASES: dict[str, tuple[Callable[..., bytes], list[Any]]] = {
             )
         ),
         [PORT],
+    ),
+    "upstream": (
+        lambda view: upstreams.listener(view) + upstreams.route_configuration(view),
+        [views.UpstreamView(UPSTREAM, 15001)],
     ),
     "mesh port": (
         inbound.mesh_port_listener,
@@ -112,11 +122,14 @@ OTHER: dict[str, list[Any]] = {
     "vip4_range": ["10.99.0.0/16"],
     "vip6_range": ["fd99::/64"],
     "ipv6": [False],
+    "captured": [False],
     "keys": [KEYS[:1]],
     "domains": [("other.example",)],
     "anonymous": [False],
     "meshed": [False],
     "ports": [()],
+    "capture_port": [16001],
+    "upstream": [replace(UPSTREAM, listen="::1")],
 }
 
 BY_THE_VIEW = {
@@ -147,6 +160,8 @@ def test_each_field_of_a_view_shows_in_the_bytes(case: str, number: int, field: 
         values = [replace(values[0], network="far"), replace(values[1], endpoints=(far,))]
     if case == "inbound port" and field == "ipv6":
         generator, values = CASES["mesh port"]
+    if case == "mesh port" and field == "captured":
+        generator, values = CASES["inbound port"]
     before = generator(*values)
     others = OTHER.get(f"{type(values[number]).__name__}.{field}") or OTHER[field]
     changed = [
@@ -181,6 +196,28 @@ def test_each_field_of_an_inbound_port_shows_or_is_known_not_to(field: str) -> N
     else:
         other = replace(mesh.inbound_port(9080), **{field: INBOUND_PORT_OTHER[field]})
         assert _inbound_bytes(other) != _inbound_bytes(mesh.inbound_port(9080))
+
+
+@pytest.mark.parametrize(
+    ("field", "other"),
+    [
+        ("listen", "::1"),
+        ("listen_port", 9081),
+        ("service", "other.example"),
+        ("service_port", 81),
+        ("protocol", Protocol.TCP),
+    ],
+)
+def test_each_field_of_an_upstream_shows(field: str, other: object) -> None:
+    assert field in {each.name for each in fields(Upstream)}
+    changed: Upstream = replace(UPSTREAM, **{field: other})  # type: ignore[arg-type]
+    assert _upstream_bytes(changed) != _upstream_bytes(UPSTREAM)
+
+
+def _upstream_bytes(upstream: Upstream) -> list[bytes]:
+    publication = mesh.published()
+    publication.set_inbound(mesh.HOST_ID, replace(mesh.inbound(), upstreams=(upstream,)))
+    return [each.body for each in publication.inbound(mesh.HOST_ID).all()]
 
 
 def _inbound_bytes(port: InboundPort) -> list[bytes]:
