@@ -23,6 +23,7 @@ from hostmesh_agent.app.configuration import read_config
 from hostmesh_agent.app.envoy import Callbacks, EnvoyService, Node
 from hostmesh_agent.app.host import AgentFacts, HostListeners, HostService
 from hostmesh_agent.app.identity import HostCredentials, IdentityService, IssueResult, Listeners
+from hostmesh_agent.app.orders import Orders
 from hostmesh_agent.app.registrar import Registrar
 from hostmesh_agent.app.relay import RelayCallbacks, RelayPaths, RelayService
 from hostmesh_agent.app.status import Parts, metrics, next_waiting, status_of
@@ -38,7 +39,7 @@ from hostmesh_agent.logic import workloads
 from hostmesh_agent.logic.relay_facts import MeshFacts
 from hostmesh_core import exit_status, names
 from hostmesh_core._pb import host_pb2 as pb
-from hostmesh_core.errors import BadInput, HostmeshError, Refused
+from hostmesh_core.errors import BadInput, HostmeshError
 from hostmesh_core.host_layout import HostLayout
 from hostmesh_core.ids import Identity
 from hostmesh_core.redirect_files import EnvoyProcess, Outcome, Report, Wanted
@@ -47,7 +48,7 @@ log = logging.getLogger("hostmesh.agent")
 
 GOOD_SECONDS = 10.0
 """A generation with which Envoy has served this long is one to fall back to."""
-CONFIRM_SECONDS = 5.0
+CONFIRM_SECONDS = 60.0
 """How long a pushed certificate may take to be seen in Envoy; then the old key stays one more."""
 
 
@@ -57,19 +58,29 @@ class Agent:
     def __init__(self, config: AgentConfig, layout: HostLayout, stored: StoredIdentity) -> None:
         self._config = config
         self._layout = layout
-        clock, entropy = SystemClock(), SystemEntropy()
-        planes = [str(address) for address in config.control_planes]
+        self._clock, self._entropy = SystemClock(), SystemEntropy()
+        self._planes = [str(address) for address in config.control_planes]
         self._tasks: asyncio.TaskGroup | None = None
         self._left = asyncio.Event()
         self._certified = asyncio.Event()
         self._serving = asyncio.Event()
         self._disk = IdentityDisk(Path(layout.identity_dir))
-        self.identity = IdentityService(
+        self.identity = self._new_identity(stored)
+        self.host = self._new_host()
+        self.envoy = self._new_envoy()
+        # A relay with a stored generation says at once what it serves: capture must be there.
+        self.capture = CaptureService(layout, self._captured)
+        self.relay = self._new_relay()
+        self.registrar = Registrar(config, self.host, self.identity)
+        self._notifier = Notifier()
+
+    def _new_identity(self, stored: StoredIdentity) -> IdentityService:
+        return IdentityService(
             self._disk,
             stored,
             request=self._request,
-            clock=clock,
-            jitter=entropy.jitter,
+            clock=self._clock,
+            jitter=self._entropy.jitter,
             listeners=Listeners(
                 on_host_identity=self._new_host_identity,
                 on_workload=lambda identity, fresh: self._new_workload(
@@ -78,33 +89,36 @@ class Agent:
                 on_bundles=lambda _: self.relay.set_secrets(self.identity.secrets()),
             ),
         )
-        credentials = _credentials(self.identity.host)
-        self.host = HostService(
-            planes,
-            credentials,
+
+    def _new_host(self) -> HostService:
+        return HostService(
+            self._planes,
+            _credentials(self.identity.host),
             facts=AgentFacts(agent_version=version("hostmesh"), hostname=socket.gethostname()),
-            clock=clock,
-            entropy=entropy,
+            clock=self._clock,
+            entropy=self._entropy,
             listeners=HostListeners(
                 on_welcome=self._welcomed, on_verdict=self._verdict, on_query=self._query
             ),
         )
-        self.envoy = EnvoyService(
-            config,
-            layout,
-            Node(id=stored.membership.host_id, agent_version=version("hostmesh")),
+
+    def _new_envoy(self) -> EnvoyService:
+        return EnvoyService(
+            self._config,
+            self._layout,
+            Node(id=self.identity.membership.host_id, agent_version=version("hostmesh")),
             Callbacks(
                 on_running=self._envoy_serves,
                 on_down=self._envoy_down,
                 on_crash_loop=self._crash_loop,
             ),
         )
-        # A relay with a stored generation says at once what it serves: capture must be there.
-        self.capture = CaptureService(layout, self._captured)
-        self.relay = RelayService(
-            RelayPaths(xds_dir=layout.xds_dir, xds_socket=layout.xds_socket),
-            control_planes=planes,
-            node=_node(stored.membership.host_id),
+
+    def _new_relay(self) -> RelayService:
+        relay = RelayService(
+            RelayPaths(xds_dir=self._layout.xds_dir, xds_socket=self._layout.xds_socket),
+            control_planes=self._planes,
+            node=_node(self.identity.membership.host_id),
             callbacks=RelayCallbacks(
                 on_applied=self.host.applied,
                 on_rejected=self._rejected,
@@ -113,9 +127,8 @@ class Agent:
             ),
             warming=self._warming,
         )
-        self.relay.set_credentials(credentials)
-        self.registrar = Registrar(config, self.host, self.identity)
-        self._notifier = Notifier()
+        relay.set_credentials(_credentials(self.identity.host))
+        return relay
 
     async def run(self) -> None:
         """Serve until cancelled, or until this host has left the mesh."""
@@ -124,15 +137,9 @@ class Agent:
         answers = status_http.Answers(
             ready=self._waiting_for, status=self._status, metrics=self._metrics
         )
-        handlers: Mapping[str, control.Handler] = {
-            "status": self._on_status,
-            "leave": self._on_leave,
-            "drain": self._on_drain,
-            "restart-envoy": self._on_restart,
-            "renew": self._on_renew,
-        }
+        orders = Orders(self._parts(), self._disk, on_left=self._left.set)
         async with (
-            control.serve(self._layout.control_socket, handlers),
+            control.serve(self._layout.control_socket, orders.handlers()),
             status_http.serve("127.0.0.1", self._config.ports.status, answers),
             asyncio.TaskGroup() as tasks,
         ):
@@ -183,11 +190,17 @@ class Agent:
         self._spawn(self._confirm(identity, serial))
 
     async def _confirm(self, identity: Identity | None, serial: str) -> None:
-        """Let the old key go from disk once the new one is in use, in Envoy or on our streams."""
-        with contextlib.suppress(TimeoutError):
+        """Let the old key go from disk once the new one is in use, in Envoy or on our streams.
+
+        One that is not seen in use in time keeps the old key beside it until the next renewal.
+        """
+        try:
             async with asyncio.timeout(CONFIRM_SECONDS):
                 while not await self._uses(identity, serial):  # noqa: ASYNC110 (admin is asked)
                     await asyncio.sleep(0.05)
+        except TimeoutError:
+            log.warning("new certificate not seen in use identity=%s", identity or "host")
+            return
         self.identity.in_use(identity, serial)
 
     async def _uses(self, identity: Identity | None, serial: str) -> bool:
@@ -297,51 +310,6 @@ class Agent:
             capture=self.capture,
             registrar=self.registrar,
         )
-
-    async def _on_status(self, _: Mapping[str, object], __: control.Progress) -> object:
-        return self._status()
-
-    async def _on_restart(self, _: Mapping[str, object], progress: control.Progress) -> object:
-        before = self.envoy.epoch
-        progress("starting a new Envoy beside the one that runs")
-        await self.envoy.hot_restart()
-        return f"Envoy epoch {self.envoy.epoch} serves (pid {self.envoy.pid}), {before} finishes"
-
-    async def _on_renew(self, _: Mapping[str, object], __: control.Progress) -> object:
-        before = {one.identity: one.serial for one in self.identity.status()}
-        self.identity.renew_now()
-        for _try in range(200):
-            await asyncio.sleep(0.05)
-            now = {one.identity: one.serial for one in self.identity.status()}
-            if all(now.get(name) != serial for name, serial in before.items()):
-                return f"renewed {len(now)} certificate(s)"
-        raise Refused("cannot renew now: no answer within 10 s; look at: hostmesh-agent status")
-
-    async def _on_drain(self, _: Mapping[str, object], progress: control.Progress) -> object:
-        self.registrar.leaving()
-        if not self.host.connected:
-            progress("no control plane answers: the lease ends by itself within seconds")
-            return {"complete": False}
-        progress("deregistering")
-        complete = await self.host.drain()
-        return {"complete": complete}
-
-    async def _on_leave(self, request: Mapping[str, object], progress: control.Progress) -> object:
-        drained = await self._on_drain(request, progress)
-        progress(f"out of every peer's endpoints: {drained}; removing rules and names")
-        self.capture.set_names({})
-        self.capture.set_wanted(Wanted.LEFT)
-        removed = await self.capture.wait_removed(15)
-        progress(
-            "rules are out; Envoy finishes its connections"
-            if removed
-            else "rules: see redirect status"
-        )
-        await self.envoy.drain_and_stop()
-        self._disk.forget()
-        self._left.set()
-        rest = "" if removed else "; rules are left: hostmesh-agent redirect remove"
-        return f"this host has left the mesh{rest}"
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         if self._tasks is not None:
