@@ -8,7 +8,7 @@ command has ended.
 import fcntl
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +18,10 @@ from hostmesh_agent.redirector import (
     firewall,
     hosts_block,
     hosts_file,
+    iptables_filter,
     names,
     netlink,
+    nft_filter,
     sequence,
     shared,
 )
@@ -28,10 +30,12 @@ from hostmesh_agent.redirector import (
     plan as rules,
 )
 from hostmesh_agent.redirector.installed import Installed
-from hostmesh_agent.redirector.kernel import Kernel, Tools
+from hostmesh_agent.redirector.kernel import CannotRun, Kernel, Tools
 from hostmesh_agent.redirector.observe import Observer
+from hostmesh_agent.redirector.packet_filter import Filter
 from hostmesh_agent.redirector.paths import Paths
 from hostmesh_agent.redirector.plan import Desired, NeverPorts
+from hostmesh_agent.redirector.saved import Table
 from hostmesh_agent.redirector.ssh import SshPorts
 from hostmesh_agent.redirector.target import NameScope, Target
 from hostmesh_core.capture_plan import CapturePlan, OnDown
@@ -71,6 +75,7 @@ class Engine:
         self._kernel = kernel or Tools(self._held)
         self._observer = Observer(self._kernel, self._instance)
         self._ssh = SshPorts(self._kernel)
+        self._filters: list[Filter] = []
         self._built: tuple[tuple[object, ...], Desired] | None = None
 
     def desired(
@@ -81,7 +86,8 @@ class Engine:
         never = self._ssh.find()
         # Closed has been promised: then rather unreachable than in plaintext.
         closed = plan.on_down_inbound is OnDown.CLOSED
-        left = {} if closed else _by_firewall(plan, installed)
+        self._filters = self._read_filters(installed)
+        left = {} if closed else _by_firewall(plan, self._filters)
         inputs = (plan, target, endpoints, never, left, installed.usable)
         if self._built is None or self._built[0] != inputs:
             wanted = rules.build(
@@ -136,7 +142,7 @@ class Engine:
                 names=0 if unwritten else self._names_written(),
                 changed=changed,
                 silent=any(backend.legacy for backend in installed.tables),
-                notes=(*wanted.notes, *name_notes, *_firewall_notes(plan, target, installed)),
+                notes=(*wanted.notes, *name_notes, *_firewall_notes(plan, target, self._filters)),
                 unwritten=unwritten,
                 never=never,
             )
@@ -196,6 +202,21 @@ class Engine:
             self._held.clear()
             os.close(descriptor)
 
+    def _read_filters(self, installed: Installed) -> list[Filter]:
+        """Give what filters inbound traffic on this host, iptables' tables and nft's own."""
+        found = [
+            filtering
+            for backend, tables in installed.tables.items()
+            if (filtering := iptables_filter.read(tables.get("filter", Table()), backend.family))
+        ]
+        for name in netlink.input_filters() if self._kernel.has("nft") else []:
+            try:
+                shown = self._kernel.run(("nft", "--json", "list", "table", *name.split(" ", 1)))
+            except CannotRun:  # it went between the two questions, or this nft cannot show it
+                continue
+            found += nft_filter.read(shown)
+        return found
+
     def _change(self, wanted: Desired, installed: Installed) -> Installed:
         """Run the steps and prove that they did it; gives what is there then."""
         if wanted.rules or wanted.routes:
@@ -233,25 +254,18 @@ class Engine:
             netlink.drop(family.value, "nat", sorted(empty), with_table=with_table)
 
 
-def _by_firewall(plan: CapturePlan, installed: Installed) -> dict[int, str]:
-    """Give the declared ports that capture would open or shut, by the first family that says so."""
+def _by_firewall(plan: CapturePlan, filters: Sequence[Filter]) -> dict[int, str]:
+    """Give the declared ports that capture would open or shut."""
     ports = sorted({entry.port for entry in plan.inbound})
-    found: dict[int, str] = {}
-    for backend, tables in installed.tables.items():
-        if backend.default:
-            found |= firewall.changed_ports(tables, ports, plan.inbound_port)
-    return found
+    return firewall.changed_ports(filters, ports, plan.inbound_port)
 
 
-def _firewall_notes(plan: CapturePlan, target: Target, installed: Installed) -> list[str]:
-    """Say where a firewall sees captured packets whose decision cannot be told."""
+def _firewall_notes(plan: CapturePlan, target: Target, filters: Sequence[Filter]) -> list[str]:
+    """Say where a firewall and capture meet."""
     if not target.inbound:
         return []
-    found = firewall.notes({}, netlink.input_filters(), plan.inbound_port)
+    found = firewall.notes(filters, plan.inbound_port)
     if plan.on_down_inbound is OnDown.CLOSED:
-        changed = _by_firewall(plan, installed)
+        changed = _by_firewall(plan, filters)
         found += [f"port {port} is captured, but {why}" for port, why in changed.items()]
-    for backend, tables in installed.tables.items():
-        if backend.default:
-            found += firewall.notes(tables, (), plan.inbound_port)
-    return list(dict.fromkeys(found))
+    return found
