@@ -189,7 +189,7 @@ class RelayService:
     def mark_good(self) -> None:
         """Note that Envoy does well with what it is served; falling back will lead here."""
         if (served := self._state.served) is not None:
-            self._keeper.mark_good(served.sequence)
+            self._keeper.mark_good(served)
 
     def fall_back(self) -> bool:
         """Serve the last good generation instead: Envoy crashes with this one.
@@ -343,8 +343,8 @@ class RelayService:
     def _tell(self, command: relay.Good | relay.Applied | relay.Rejected | relay.GaveUp) -> None:
         tell = self._callbacks
         match command:
-            case relay.Good(sequence):
-                self._keeper.runs_on(sequence)
+            case relay.Good(generation):
+                self._keeper.runs_on(generation)
             case relay.Applied(type_url, version, stream_id):
                 tell.on_applied(type_url, version, stream_id)
             case relay.Rejected(type_url, name, version, detail, stream_id):

@@ -1,8 +1,10 @@
 """Generations on the disk: what Envoy is started from while no control plane answers.
 
-One file per generation, whole or not there: written aside, flushed, renamed. Two kinds of link
-point at them, `stored` at the last one and `good`, `good-before` at those that an Envoy ran on. A
-kill at any point leaves files that are whole and links that lead to one, or to none.
+A base file holds one generation, whole or not there: written aside, flushed, renamed. What changed
+since then is appended to its journal, one step after the other, so that a change costs the disk
+what has changed and not the whole mesh; a journal as large as its base gives way to a new base.
+Links lead to bases: `stored` to the one that goes on, with its journal; `good` and `good-before` to
+those, without journal, that an Envoy has lived on. A kill at any point leaves a whole generation.
 """
 
 import os
@@ -15,13 +17,17 @@ from hostmesh_core.errors import HostmeshError
 from hostmesh_core.xds import store
 from hostmesh_core.xds.store import Damaged, Generation
 
-KEPT = 3
-"""Generations kept beside those that a link points at."""
+KEPT = 2
+"""Bases kept beside those that a link points at."""
+JOURNAL_BYTES = 256 * 1024
+"""A journal may grow to this, or to the size of its base where that is larger."""
 
 _STORED = "stored"
 _GOOD = "good"
 _GOOD_BEFORE = "good-before"
 _PREFIX = "generation-"
+_JOURNAL = ".journal"
+_ASIDE = ".new"
 
 
 class CannotStore(HostmeshError):
@@ -35,48 +41,57 @@ class GenerationFolder:
         """Name the folder; it exists and nobody else writes to it."""
         self._folder = Path(folder)
         self._lock = threading.Lock()
+        self._base: Path | None = None
+        self._last = Generation()
+        self._room = 0
 
     def load(self) -> tuple[Generation | None, list[str]]:
         """Give the last stored generation that is whole, and a sentence for each that is not."""
         problems: list[str] = []
         for path in self._candidates():
             try:
-                return store.decode(path.read_bytes()), problems
+                base = store.decode(path.read_bytes())
             except (OSError, Damaged) as error:
                 problems.append(f"{error} ({path}); trying an older one")
+                continue
+            with suppress(OSError):
+                if path == self._target(_STORED):
+                    base = store.decode_steps(base, _journal(path).read_bytes())
+            return base, problems
         return None, problems
 
     def save(self, generation: Generation) -> None:
-        """Write a generation and make it the stored one. Raises CannotStore."""
-        path = self._path(generation.sequence)
-        aside = path.with_suffix(".new")
+        """Make this the stored generation. Raises CannotStore."""
         try:
-            with self._lock, aside.open("wb") as file:
-                file.write(store.encode(generation))
-                file.flush()
-                os.fsync(file.fileno())
-                aside.replace(path)
-                self._point(_STORED, path)
-                self._prune()
+            with self._lock:
+                if self._base is None or not self._append(self._base, generation):
+                    self._begin(generation)
+                self._last = generation
         except OSError as error:
+            # Half a step may stand at the journal's end, and nothing after it would be read.
+            self._base = None
             raise CannotStore(
                 f"cannot store generation {generation.sequence} in {self._folder}: {error}; "
                 "serving it from memory, the next change is tried again"
             ) from error
 
-    def mark_good(self, sequence: int) -> None:
-        """Note that Envoy runs on this generation. Raises CannotStore."""
-        path = self._path(sequence)
+    def mark_good(self, generation: Generation) -> None:
+        """Note that Envoy lives on this generation. Raises CannotStore."""
+        path = self._path(generation.sequence)
         try:
             with self._lock:
                 before = self._target(_GOOD)
-                if before == path or not path.exists():
+                if before == path:
                     return
+                if path != self._base:
+                    self._write(path, generation)
                 if before is not None:
                     self._point(_GOOD_BEFORE, before)
                 self._point(_GOOD, path)
         except OSError as error:
-            raise CannotStore(f"cannot mark generation {sequence} as good: {error}") from error
+            raise CannotStore(
+                f"cannot mark generation {generation.sequence} as good: {error}"
+            ) from error
 
     def fall_back(self, condemned: int) -> Generation | None:
         """Give the last good generation that is not this one, and make it the stored one.
@@ -90,6 +105,9 @@ class GenerationFolder:
             try:
                 generation = store.decode(path.read_bytes())
                 with self._lock:
+                    self._base = None
+                    # Where the good one is also the base, its journal leads to the condemned one.
+                    _journal(path).unlink(missing_ok=True)
                     self._point(_STORED, path)
                     self._point(_GOOD, path)
             except Damaged:
@@ -100,16 +118,52 @@ class GenerationFolder:
         return None
 
     def confirm(self) -> None:
-        """Note that the stored one is what the control plane says now; `age` begins anew."""
+        """Note that the stored one is what the control plane says now; its age begins anew."""
         with suppress(OSError):
             os.utime(self._folder / _STORED)
 
     def confirmed_at(self) -> float | None:
-        """Give when the stored one was last confirmed, in unix seconds."""
+        """Give when the stored one was last confirmed or changed, in unix seconds."""
+        path = self._folder / _STORED
         try:
-            return (self._folder / _STORED).stat().st_mtime
+            changed = path.stat().st_mtime
+            with suppress(OSError):
+                changed = max(changed, _journal(path.resolve()).stat().st_mtime)
         except OSError:
             return None
+        return changed
+
+    def _append(self, base: Path, generation: Generation) -> bool:
+        """Write the step to this generation; False where the journal has no room for it."""
+        step = store.encode_step(self._last, generation)
+        if len(step) > self._room:
+            return False
+        with _journal(base).open("ab") as file:
+            file.write(step)
+            file.flush()
+            os.fsync(file.fileno())
+        self._room -= len(step)
+        return True
+
+    def _begin(self, generation: Generation) -> None:
+        """Write a new base and lead on from it."""
+        path = self._path(generation.sequence)
+        # A base of this number may be there from a run that fell back; its journal is not ours.
+        _journal(path).unlink(missing_ok=True)
+        size = self._write(path, generation)
+        self._point(_STORED, path)
+        self._base, self._room = path, max(size, JOURNAL_BYTES)
+        self._prune()
+
+    def _write(self, path: Path, generation: Generation) -> int:
+        data = store.encode(generation)
+        aside = path.with_suffix(_ASIDE)
+        with aside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+        return len(data)
 
     def _path(self, sequence: int) -> Path:
         return self._folder / f"{_PREFIX}{sequence:012d}"
@@ -121,7 +175,7 @@ class GenerationFolder:
             return None
 
     def _point(self, link: str, path: Path) -> None:
-        aside = self._folder / f"{link}.new"
+        aside = self._folder / f"{link}{_ASIDE}"
         aside.unlink(missing_ok=True)
         aside.symlink_to(path.name)
         aside.replace(self._folder / link)
@@ -146,5 +200,12 @@ class GenerationFolder:
         for path in self._newest_first()[KEPT:]:
             if path not in linked:
                 path.unlink(missing_ok=True)
-        for path in self._folder.glob(f"{_PREFIX}*.new"):
+        for path in self._folder.glob(f"{_PREFIX}*{_JOURNAL}"):
+            if path != _journal(self._target(_STORED) or path):
+                path.unlink(missing_ok=True)
+        for path in self._folder.glob(f"{_PREFIX}*{_ASIDE}"):
             path.unlink(missing_ok=True)
+
+
+def _journal(base: Path) -> Path:
+    return base.with_suffix(_JOURNAL)

@@ -55,7 +55,7 @@ class Served:
 class Good:
     """Every Envoy that is connected runs on this generation."""
 
-    sequence: int
+    generation: Generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +312,7 @@ class Relay:
         sequence = self._served.sequence
         if sequence != self._good and all(stream.has_applied_all(types) for stream in streams):
             self._good = sequence
-            commands.append(Good(sequence))
+            commands.append(Good(self._served))
         return commands
 
     def _ask(self) -> list[Command]:

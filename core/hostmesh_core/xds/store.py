@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import Any
 
 from hostmesh_core import type_urls
 from hostmesh_core.errors import HostmeshError
@@ -16,6 +17,7 @@ from hostmesh_core.xds import order, references
 from hostmesh_core.xds.resource import Resource
 
 ByName = Mapping[str, Resource]
+Manifest = dict[str, Any]
 ReferencesOf = Callable[[Resource], references.References]
 
 _MAGIC = b"hostmesh-generation-1"
@@ -123,39 +125,104 @@ def encode(generation: Generation) -> bytes:
 
     The manifest has each resource's own hash, so the first line vouches for all of it.
     """
-    resources = list(generation)
-    manifest = {
-        "sequence": generation.sequence,
-        "absent": sorted(generation.absent),
-        "resources": [
-            [item.type_url, item.name, item.version, len(item.body), _hash(item.body)]
-            for item in resources
-        ],
-    }
-    line = json.dumps(manifest, separators=(",", ":")).encode()
-    head = _MAGIC + b" " + _hash(line).encode()
-    return b"\n".join((head, line, b"".join(item.body for item in resources)))
+    return _pack(
+        list(generation),
+        {"sequence": generation.sequence, "absent": sorted(generation.absent)},
+    )
 
 
 def decode(data: bytes) -> Generation:
     """Read what `encode` gave. Raises Damaged where anything at all differs from it."""
-    head, _, rest = data.partition(b"\n")
-    line, end_of_line, bodies = rest.partition(b"\n")
-    if head != _MAGIC + b" " + _hash(line).encode() or not end_of_line:
+    manifest, resources, end = _unpack(data)
+    if end != len(data):
+        raise Damaged("cannot use a stored generation: it has bytes that its manifest lacks")
+    return generation_of(
+        resources, absent=_pairs(manifest["absent"]), sequence=manifest["sequence"]
+    )
+
+
+def encode_step(before: Generation, after: Generation) -> bytes:
+    """Give what leads from one generation to the next: most change little of it."""
+    names = [
+        (type_url, name)
+        for type_url, differ in changed(before, after).items()
+        for name in sorted(differ)
+    ]
+    found = [(key, after.get(*key)) for key in names]
+    return _pack(
+        [resource for _, resource in found if resource is not None],
+        {
+            "before": before.sequence,
+            "sequence": after.sequence,
+            "gone": [key for key, resource in found if resource is None],
+            "absent": sorted(after.absent) if after.absent != before.absent else None,
+        },
+    )
+
+
+def decode_steps(base: Generation, data: bytes) -> Generation:
+    """Follow the steps that were written one after the other, as far as they are whole.
+
+    A kill while one was being written leaves its beginning: that one was never stored.
+    """
+    reached = base
+    end = 0
+    while end < len(data):
+        try:
+            manifest, resources, end = _unpack(data, end)
+        except Damaged:
+            break
+        if manifest.get("before") != reached.sequence:
+            break
+        reached = _follow(reached, manifest, resources)
+    return reached
+
+
+def _follow(before: Generation, manifest: Manifest, resources: list[Resource]) -> Generation:
+    touched = {item.type_url for item in resources} | {kind for kind, _ in manifest["gone"]}
+    named = {type_url: dict(before.by_type.get(type_url, _EMPTY)) for type_url in touched}
+    for type_url, name in manifest["gone"]:
+        named[type_url].pop(name, None)
+    for item in resources:
+        named[item.type_url][item.name] = item
+    absent = before.absent
+    if manifest["absent"] is not None:
+        absent = frozenset(_pairs(manifest["absent"]))
+    return Generation({**before.by_type, **named}, absent, manifest["sequence"])
+
+
+def _pack(resources: list[Resource], about: Manifest) -> bytes:
+    listed = [
+        [item.type_url, item.name, item.version, len(item.body), _hash(item.body)]
+        for item in resources
+    ]
+    line = json.dumps({**about, "resources": listed}, separators=(",", ":")).encode()
+    head = _MAGIC + b" " + _hash(line).encode()
+    return b"\n".join((head, line, b"".join(item.body for item in resources)))
+
+
+def _unpack(data: bytes, start: int = 0) -> tuple[Manifest, list[Resource], int]:
+    """Read what `_pack` gave, from `start` on; give manifest, resources, and where it ends."""
+    end_of_head = data.find(b"\n", start)
+    end_of_line = data.find(b"\n", end_of_head + 1)
+    line = data[end_of_head + 1 : end_of_line]
+    whole = start <= end_of_head < end_of_line
+    if not whole or data[start:end_of_head] != _MAGIC + b" " + _hash(line).encode():
         raise Damaged("cannot use a stored generation: its manifest is damaged")
-    manifest = json.loads(line)
+    manifest: Manifest = json.loads(line)
     resources = []
-    offset = 0
+    offset = end_of_line + 1
     for type_url, name, version, size, digest in manifest["resources"]:
-        body = bodies[offset : offset + size]
+        body = data[offset : offset + size]
         if _hash(body) != digest:
             raise Damaged(f"cannot use a stored generation: {name!r} in it is damaged")
         resources.append(Resource(type_url, name, version, body))
         offset += size
-    if offset != len(bodies):
-        raise Damaged("cannot use a stored generation: it has bytes that its manifest lacks")
-    absent = [(type_url, name) for type_url, name in manifest["absent"]]
-    return generation_of(resources, absent=absent, sequence=manifest["sequence"])
+    return manifest, resources, offset
+
+
+def _pairs(listed: Iterable[list[str]]) -> list[tuple[str, str]]:
+    return [(type_url, name) for type_url, name in listed]
 
 
 def _hash(data: bytes) -> str:

@@ -64,7 +64,7 @@ def test_each_is_told_when_the_disk_has_it_and_when_it_does_not(tmp_path: Path) 
 def test_it_is_good_when_envoy_has_lived_on_it_for_a_while(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         bench.keeper.store(generation(1))
-        bench.keeper.runs_on(1)
+        bench.keeper.runs_on(generation(1))
         await asyncio.sleep(0.1)
         assert bench.good() == ""
         await asyncio.sleep(0.3)
@@ -76,7 +76,7 @@ def test_it_is_good_when_envoy_has_lived_on_it_for_a_while(tmp_path: Path) -> No
 def test_a_crash_ends_the_trial(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         bench.keeper.store(generation(1))
-        bench.keeper.runs_on(1)
+        bench.keeper.runs_on(generation(1))
         bench.keeper.envoy_gone()
         await asyncio.sleep(0.4)
         assert bench.good() == ""
@@ -88,7 +88,7 @@ def test_changes_faster_than_the_trial_do_not_put_it_off_for_ever(tmp_path: Path
     async def scenario(bench: Bench) -> None:
         for sequence in (1, 2, 3):
             bench.keeper.store(generation(sequence))
-            bench.keeper.runs_on(sequence)
+            bench.keeper.runs_on(generation(sequence))
             await asyncio.sleep(0.12)
         assert bench.good() == "1"
         await asyncio.sleep(0.4)

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from hostmesh_agent.edges import generations
 from hostmesh_agent.edges.generations import KEPT, CannotStore, GenerationFolder
 from hostmesh_core.xds.store import Generation, generation_of
 from hostmesh_testing.xds import cluster
@@ -22,37 +23,97 @@ def test_what_was_saved_last_is_loaded(tmp_path: Path) -> None:
     assert folder.confirmed_at() is not None
 
 
+def save_bases(path: Path, *sequences: int) -> None:
+    """Save as so many agents one after the other do: each begins a base of its own."""
+    for sequence in sequences:
+        GenerationFolder(str(path)).save(generation(sequence))
+
+
 def test_a_damaged_one_is_passed_over_with_a_sentence(tmp_path: Path) -> None:
-    folder = GenerationFolder(str(tmp_path))
-    for sequence in (1, 2, 3):
-        folder.save(generation(sequence))
+    save_bases(tmp_path, 1, 2, 3)
     stored = (tmp_path / "stored").resolve()
     stored.write_bytes(stored.read_bytes()[:-1])
-    loaded, problems = folder.load()
+    loaded, problems = GenerationFolder(str(tmp_path)).load()
     assert loaded == generation(2)
     assert len(problems) == 1
     assert problems[0].startswith("cannot use a stored generation")
 
 
 def test_a_good_one_comes_before_an_unproven_one(tmp_path: Path) -> None:
-    folder = GenerationFolder(str(tmp_path))
-    folder.save(generation(1))
-    folder.mark_good(1)
-    for sequence in (2, 3):
-        folder.save(generation(sequence))
+    save_bases(tmp_path, 1)
+    GenerationFolder(str(tmp_path)).mark_good(generation(1))
+    save_bases(tmp_path, 2, 3)
     (tmp_path / "stored").resolve().write_bytes(b"")
-    assert folder.load()[0] == generation(1)
+    assert GenerationFolder(str(tmp_path)).load()[0] == generation(1)
 
 
 def test_the_count_is_bounded_and_what_a_link_points_at_stays(tmp_path: Path) -> None:
-    folder = GenerationFolder(str(tmp_path))
-    folder.save(generation(1))
-    folder.mark_good(1)
-    for sequence in range(2, 20):
-        folder.save(generation(sequence))
+    save_bases(tmp_path, 1)
+    GenerationFolder(str(tmp_path)).mark_good(generation(1))
+    save_bases(tmp_path, *range(2, 20))
     kept = sorted(path.name for path in tmp_path.glob("generation-*"))
     assert len(kept) == KEPT + 1
     assert kept[0].endswith("1")
+
+
+def test_a_change_is_appended_and_a_full_journal_gives_way_to_a_new_base(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generations, "JOURNAL_BYTES", 2000)
+    folder = GenerationFolder(str(tmp_path))
+    bases = set()
+    for sequence in range(1, 40):
+        folder.save(generation(sequence))
+        bases.add((tmp_path / "stored").readlink().name)
+        assert GenerationFolder(str(tmp_path)).load() == (generation(sequence), [])
+    assert 2 < len(bases) < 20
+    assert len(list(tmp_path.glob("*.journal"))) <= 1
+
+
+def test_a_step_that_a_kill_cut_short_was_never_stored(tmp_path: Path) -> None:
+    folder = GenerationFolder(str(tmp_path))
+    for sequence in (1, 2, 3):
+        folder.save(generation(sequence))
+    (journal,) = tmp_path.glob("*.journal")
+    whole = journal.read_bytes()
+    found = set()
+    for length in range(len(whole) + 1):
+        journal.write_bytes(whole[:length])
+        loaded, problems = GenerationFolder(str(tmp_path)).load()
+        assert problems == []
+        assert loaded is not None
+        assert loaded == generation(loaded.sequence)
+        found.add(loaded.sequence)
+    assert found == {1, 2, 3}
+
+
+def test_after_a_failed_write_nothing_is_appended_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = GenerationFolder(str(tmp_path))
+    for sequence in (1, 2):
+        folder.save(generation(sequence))
+
+    def full(_: int) -> None:
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fsync", full)
+        with pytest.raises(CannotStore, match="no space left"):
+            folder.save(generation(3))
+    folder.save(generation(4))
+    assert GenerationFolder(str(tmp_path)).load() == (generation(4), [])
+
+
+def test_falling_back_to_the_base_forgets_what_came_after_it(tmp_path: Path) -> None:
+    folder = GenerationFolder(str(tmp_path))
+    folder.save(generation(1))
+    folder.mark_good(generation(1))
+    folder.save(generation(2))
+    assert folder.fall_back(2) == generation(1)
+    assert GenerationFolder(str(tmp_path)).load() == (generation(1), [])
+    folder.save(generation(3))
+    assert GenerationFolder(str(tmp_path)).load() == (generation(3), [])
 
 
 def test_falling_back_gives_the_last_good_other_one_and_makes_it_the_stored(
@@ -62,7 +123,7 @@ def test_falling_back_gives_the_last_good_other_one_and_makes_it_the_stored(
     for sequence in (1, 2, 3):
         folder.save(generation(sequence))
         if sequence < 3:
-            folder.mark_good(sequence)
+            folder.mark_good(generation(sequence))
     assert folder.fall_back(3) == generation(2)
     assert folder.load()[0] == generation(2)
     assert folder.fall_back(2) == generation(1)
@@ -73,7 +134,7 @@ def test_a_good_one_that_crashes_later_is_good_no_more(tmp_path: Path) -> None:
     folder = GenerationFolder(str(tmp_path))
     for sequence in (1, 2):
         folder.save(generation(sequence))
-        folder.mark_good(sequence)
+        folder.mark_good(generation(sequence))
     assert folder.fall_back(2) == generation(1)
     assert (tmp_path / "good").readlink().name.endswith("1")
 
@@ -88,19 +149,19 @@ def test_a_kill_at_any_point_leaves_a_whole_generation(
         path.mkdir()
         folder = GenerationFolder(str(path))
         folder.save(generation(1))
-        folder.mark_good(1)
+        folder.mark_good(generation(1))
         with monkeypatch.context() as patched:
             killed = _kill_at(patched, stop)
             try:
                 folder.save(generation(2))
-                folder.mark_good(2)
+                folder.mark_good(generation(2))
             except Killed:
                 pass
         loaded, _ = GenerationFolder(str(path)).load()
         assert loaded in (generation(1), generation(2)), f"killed at step {stop}"
         seen.add(loaded.sequence if loaded else 0)
         GenerationFolder(str(path)).save(generation(3))
-        assert GenerationFolder(str(path)).load()[0] == generation(3)
+        assert GenerationFolder(str(path)).load() == (generation(3), [])
         if not killed:
             break
     else:

@@ -103,7 +103,7 @@ class TestUpstream:
         play.settle()
         assert play.envoys[1].routed() == {"a"}
         assert applied(play) == {}
-        assert said(play, relay.Good) == [relay.Good(7)]
+        assert said(play, relay.Good) == [relay.Good(stored)]
 
     def test_a_reconnect_without_changes_stores_nothing_and_reports_the_new_stream(self) -> None:
         play = playing()
@@ -253,7 +253,7 @@ class TestReports:
         play.put(assignment("a", 1))
         play.settle()
         assert play.relay.served is not None
-        assert said(play, relay.Good) == [relay.Good(play.relay.served.sequence)]
+        assert said(play, relay.Good) == [relay.Good(play.relay.served)]
 
 
 class TestFallingBack:

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,6 +40,51 @@ def test_any_changed_byte_is_noticed(resources: list[Resource], data: st.DataObj
     whole[at] ^= data.draw(st.integers(1, 255))
     with pytest.raises(store.Damaged):
         store.decode(bytes(whole))
+
+
+STEPS = st.lists(RESOURCES, min_size=1, max_size=4)
+
+
+def walked(steps: list[list[Resource]]) -> tuple[store.Generation, list[bytes], store.Generation]:
+    """Give the first generation, the steps from there as bytes, and the last one."""
+    generations = [store.generation_of(found, sequence=n) for n, found in enumerate(steps)]
+    pairs = itertools.pairwise(generations)
+    data = [store.encode_step(before, after) for before, after in pairs]
+    return generations[0], data, generations[-1]
+
+
+def same(one: store.Generation, other: store.Generation) -> bool:
+    return (set(one), one.absent, one.sequence) == (set(other), other.absent, other.sequence)
+
+
+@given(STEPS)
+def test_steps_lead_to_where_they_led(steps: list[list[Resource]]) -> None:
+    first, data, last = walked(steps)
+    assert same(store.decode_steps(first, b"".join(data)), last)
+
+
+@given(STEPS, st.data())
+def test_a_cut_step_was_never_taken(steps: list[list[Resource]], data: st.DataObject) -> None:
+    first, written, last = walked([*steps, [cluster("a", "last")]])
+    *whole, cut = written
+    keep = data.draw(st.integers(0, len(cut) - 1))
+    reached = store.decode_steps(first, b"".join([*whole, cut[:keep]]))
+    assert same(reached, store.decode_steps(first, b"".join(whole)))
+    assert not same(reached, last)
+
+
+def test_a_step_from_somewhere_else_is_not_taken() -> None:
+    one, two, three = (store.generation_of([cluster("a", str(n))], sequence=n) for n in (1, 2, 3))
+    assert store.decode_steps(one, store.encode_step(two, three)) == one
+
+
+def test_a_step_is_as_large_as_the_change_and_tells_what_became_absent() -> None:
+    many = [cluster(str(n)) for n in range(100)]
+    before = store.generation_of(many, sequence=1)
+    after = store.generation_of([*many[1:], cluster("new")], absent=[(ROUTE, "80")], sequence=2)
+    step = store.encode_step(before, after)
+    assert len(step) < len(store.encode(before)) / 10
+    assert same(store.decode_steps(before, step), after)
 
 
 def test_bytes_after_the_end_are_noticed() -> None:
