@@ -1,0 +1,121 @@
+"""A host without capture: served by mesh_port, calls through upstreams, both by mutual TLS."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from hostmesh_ctl.demo import inside
+from hostmesh_ctl.demo.hosts import Lab
+from hostmesh_ctl.demo.mesh import Agent, wait_for
+from hostmesh_testing.lab_mesh import LabMesh, call, start_app
+
+BOTH = pytest.mark.parametrize("family", [4, 6], ids=["IPv4", "IPv6"])
+LOOPBACK = {4: "127.0.0.1", 6: "::1"}
+OWN = "spiffe://mesh.internal/ns/default/sa/"
+EXPLICIT = """\
+capture: {enabled: false}
+dns: 'off'
+upstreams:
+  - {service: reviews, port: 9080, listen: '127.0.0.1:19080'}
+  - {service: reviews, port: 9080, listen: '[::1]:19080'}
+  - {service: echo.default.mesh.internal, port: 9090, listen: '127.0.0.1:19090'}
+  - {service: echo.default.mesh.internal, port: 9090, listen: '[::1]:19090'}
+  - {service: later, port: 9070, listen: '127.0.0.1:19070'}
+"""
+OTHER_INSTANCE = """\
+ports: {outbound: 16001, inbound: 16006, status: 16020, readiness: 16021, prometheus: 16090}
+"""
+
+
+class Explicit:
+    """Host `server` with capture, host `bare` without and on ports of its own."""
+
+    def __init__(self, mesh: LabMesh) -> None:
+        self.mesh = mesh
+        server = mesh.host("server")
+        start_app(server, "http", "reviews", 9080)
+        start_app(server, "echo", "echo", 9090)
+        entries = [
+            "{name: reviews, port: 9080, protocol: http, inbound: strict}",
+            "{name: echo, port: 9090, protocol: tcp, inbound: strict}",
+        ]
+        words = ["--service", "reviews", "--service", "echo", "--service", "later"]
+        self.token = ["--service-account", "server", *words]
+        self.server = mesh.join(server, entries, token=self.token)
+        bare = mesh.host("bare")
+        start_app(bare, "http", "web", 8080)
+        web = "{name: web, port: 8080, protocol: http, inbound: strict, mesh_port: 18080}"
+        self.bare = mesh.join(bare, [web], extra=EXPLICIT + OTHER_INSTANCE)
+        for name in ("reviews", "echo", "web"):
+            mesh.wait_meshed(name, 1)
+
+
+@pytest.fixture(scope="module")
+def explicit() -> Iterator[Explicit]:
+    with Lab() as lab:
+        yield Explicit(LabMesh(lab))
+
+
+def test_no_rule_and_no_name_is_on_that_host(explicit: Explicit) -> None:
+    host = explicit.bare.host
+    assert "HOSTMESH" not in host.run(["iptables-save"]).stdout.upper()
+    assert "mesh.internal" not in host.path("/etc/hosts").read_text()
+    assert "::6" not in host.run(["ip", "-6", "address", "show", "dev", "lo"]).stdout
+
+
+@BOTH
+def test_it_calls_a_service_through_an_upstream(explicit: Explicit, family: int) -> None:
+    answer = call(explicit.bare.host, "any-name", 19080, address=LOOPBACK[family])
+    assert (answer.status, answer.said["server"], answer.caller) == (200, "reviews", f"{OWN}web")
+
+
+@BOTH
+def test_it_calls_a_tcp_service_through_an_upstream(explicit: Explicit, family: int) -> None:
+    with inside.connect(explicit.bare.host.holder.pid, LOOPBACK[family], 19090) as made:
+        made.sendall(b"hello")
+        assert made.recv(64) == b"hello"
+
+
+@BOTH
+def test_it_is_called_by_its_mesh_port(explicit: Explicit, family: int) -> None:
+    host = explicit.server.host
+    wait_for("an answer of web", lambda: call(host, "web", 8080).status == 200)
+    answer = call(host, "web", 8080, family=family)
+    assert (answer.status, answer.said["server"], answer.caller) == (200, "web", f"{OWN}server")
+
+
+def test_its_envoy_is_on_the_ports_of_its_instance(explicit: Explicit) -> None:
+    bound = explicit.bare.admin("/listeners")
+    assert ":16001" in bound
+    assert ":16006" in bound
+    assert ":150" not in bound
+    assert ":151" not in bound
+
+
+def test_an_upstream_opens_when_its_service_appears(explicit: Explicit) -> None:
+    assert "no service later.default.mesh.internal" in warnings_of(explicit.bare)
+    with pytest.raises(inside.NoAnswer):
+        call(explicit.bare.host, "later", 19070, address="127.0.0.1")
+    explicit.mesh.control_plane.catalog("later.yaml", LATER)
+    bare = explicit.bare
+    wait_for(
+        "the upstream",
+        lambda: call(bare.host, "later", 19070, address="127.0.0.1").status,
+    )
+    wait_for("no word about it", lambda: "later" not in warnings_of(bare))
+
+
+def warnings_of(agent: Agent) -> str:
+    return str(agent.status().get("warnings"))
+
+
+LATER = """\
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: later, namespace: default}
+spec:
+  hosts: [later.default.mesh.internal]
+  resolution: STATIC
+  ports: [{number: 9070, name: http, protocol: HTTP}]
+  endpoints: [{address: 10.77.0.1}]
+"""
