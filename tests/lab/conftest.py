@@ -1,13 +1,14 @@
 """The lab: real Envoy, real Consul, hosts made of namespaces. Nothing here is mocked."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from hostmesh_ctl.demo import consul_binary
 from hostmesh_ctl.demo.hosts import Lab, sweep
+from hostmesh_testing import lab_mesh
 
 HERE = Path(__file__).parent
 
@@ -26,6 +27,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "consul_bin" in metafunc.fixturenames:
         named = [text for text in os.environ.get("CONSUL_BINS", "").split(":") if text]
         metafunc.parametrize("consul_choice", named or ["found"], scope="session")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """After each test: no Envoy of its mesh has rejected anything or waits for something."""
+    result = yield
+    lab_mesh.LIVING[:] = [mesh for mesh in lab_mesh.LIVING if not mesh.lab.closed]
+    complaints = [line for mesh in lab_mesh.LIVING for line in mesh.complaints()]
+    assert complaints == [], f"after {item.name}"
+    return result
 
 
 @pytest.fixture(scope="session")

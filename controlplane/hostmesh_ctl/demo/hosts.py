@@ -312,6 +312,11 @@ class Lab:
             holder.keep()
         self._closed = True
 
+    @property
+    def closed(self) -> bool:
+        """Tell whether it has ended, or was left to run by itself."""
+        return self._closed
+
     def close(self) -> None:
         """End every process, namespace and file of this lab. A second call does nothing."""
         if self._closed:

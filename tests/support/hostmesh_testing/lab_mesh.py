@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,12 @@ WITH_CONSUL = CONTROL_PLANE + CONSUL_SOURCE
 DOMAIN = "default.mesh.internal"
 
 
+LIVING: list["LabMesh"] = []
+"""Every mesh of the labs that run now, for the look that follows each test."""
+WARM_SECONDS = 1.0
+"""No cluster or listener may be warming any longer than this after a push."""
+
+
 class LabMesh:
     """One control plane on host cp1, and agents by host name."""
 
@@ -28,6 +35,7 @@ class LabMesh:
         self.cp = lab.host("cp1")
         self.control_plane = ControlPlane(self.cp, config)
         self.agents: dict[str, Agent] = {}
+        LIVING.append(self)
         if start:
             self.control_plane.start()
 
@@ -64,6 +72,23 @@ class LabMesh:
             return sum(bool(r["meshed"]) and r["health"] == "healthy" for r in rows) == count
 
         wait_for(f"{count} meshed endpoints of {service}", enough, seconds=seconds)
+
+    def complaints(self) -> list[str]:
+        """Give what no Envoy of the lab may ever show: a rejected update, something that warms."""
+        return [line for agent in self.agents.values() for line in _complaints(agent)]
+
+
+def _complaints(agent: Agent) -> list[str]:
+    end = time.monotonic() + WARM_SECONDS
+    while True:
+        try:
+            stats = agent.stats(r"update_rejected$|warming")
+        except inside.NoAnswer:
+            return []  # its Envoy has been taken away by the test
+        found = [f"{agent.host.name}: {name} is {value}" for name, value in stats.items() if value]
+        if not found or time.monotonic() > end:
+            return found
+        time.sleep(0.1)
 
 
 def _name_of(entry: str) -> str:
