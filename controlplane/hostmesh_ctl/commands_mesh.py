@@ -158,6 +158,20 @@ def allow_unmeshed(ctx: Context, name: str, *, cidr: tuple[str, ...]) -> None:
     ctx.show(answer, lambda: _sentence(answer))
 
 
+@service.command("release")
+@click.argument("name")
+@click.argument("endpoint", nargs=-1, metavar="[ADDRESS:PORT]...")
+@output_option
+@pass_context
+def service_release(ctx: Context, name: str, endpoint: tuple[str, ...]) -> None:
+    """Reach endpoints of NAME again whose lease ended and which a catalog still lists.
+
+    An address may have a new owner; without ADDRESS:PORT all of them are released.
+    """
+    answer = ctx.api.post("services", name, "release", body={"keys": list(endpoint)})
+    ctx.show(answer, lambda: _sentence(answer))
+
+
 @click.command("demo")
 @click.option("--keep", is_flag=True, envvar="KEEP", help="Leave the hosts running at the end.")
 def demo(*, keep: bool) -> None:

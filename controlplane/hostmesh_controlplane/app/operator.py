@@ -66,6 +66,7 @@ class Operator:
             Route("GET", "/v1/services/{name}", self._service),
             Route("POST", "/v1/services/{name}/require-mesh", self._require_mesh),
             Route("POST", "/v1/services/{name}/allow-unmeshed", self._allow_unmeshed),
+            Route("POST", "/v1/services/{name}/release", self._release),
             Route("GET", "/v1/endpoints/{name}", self._endpoints),
             Route("GET", "/v1/proxy-status", self._proxy_status),
             Route("GET", "/v1/sources", self._sources),
@@ -115,6 +116,22 @@ class Operator:
         return await self._decided(
             service, decision, f"{service.host} is in state mixed; {admitted} endpoint(s) admitted"
         )
+
+    async def _release(self, call: Call) -> object:
+        """Forget that leases of a service ended: what catalogs still list is reached again."""
+        service = self._mesh.find(call.path["name"])
+        before = self._mesh.state.record(service.host)
+        body = RequestBody(call.body, what="release endpoints")
+        wanted = set(body.texts("keys"))
+        body.done()
+        keys = tuple(key for key in before.ended if str(key) in wanted)
+        if wanted and len(keys) != len(wanted):
+            known = ", ".join(str(key) for key in before.ended) or "none"
+            raise body.refused("keys", f"of {service.host} only these have ended: {known}")
+        after = service_state.release(before, keys)
+        await self._mesh.store_record(service.host, after)
+        released = len(before.ended) - len(after.ended)
+        return {"done": f"{released} ended endpoint(s) of {service.host} released"}
 
     def _required(self, service: Service) -> str:
         listings = self._mesh.state.inputs[service.host].listings

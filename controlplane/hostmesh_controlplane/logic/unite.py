@@ -306,7 +306,7 @@ def _add_unmeshed(draft: _Draft, key: EndpointKey, port: int, listed: Listed) ->
     if key in record.ended:
         reason = (
             "its host's lease ended: out until a host registers it again, its catalogs drop it, "
-            "or `hostmesh endpoints release`"
+            "or `hostmesh service release`"
         )
     elif record.state is ServiceState.MIXED and not record.admits_unmeshed(key.address):
         reason = "not meshed, and outside the networks that allow-unmeshed admits"
