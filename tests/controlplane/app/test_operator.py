@@ -313,6 +313,7 @@ def test_what_a_proxy_was_sent_has_stored_and_has_applied(tmp_path: Path) -> Non
     [
         pytest.param("POST /v1/services/{name}/require-mesh", {"name": "reviews"}, id="require"),
         pytest.param("POST /v1/services/{name}/allow-unmeshed", {"name": "reviews"}, id="allow"),
+        pytest.param("POST /v1/services/{name}/release", {"name": "reviews"}, id="release"),
         pytest.param("POST /v1/sources/{name}/accept", {"name": "files"}, id="accept"),
         pytest.param("POST /v1/hosts/{host}/grant", {"host": "web-1"}, id="grant"),
         pytest.param("POST /v1/hosts/{host}/revoke", {"host": "web-1"}, id="revoke a host"),
