@@ -6,22 +6,26 @@ serves and the rules are in, and hands every message to the host stream.
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
 from hostmesh_agent.app.health import Addresses, HealthService
-from hostmesh_agent.app.identity import IdentityService
 from hostmesh_agent.config import AgentConfig, CheckKind, ServiceConfig
 from hostmesh_agent.edges import interfaces, probes, proof
 from hostmesh_agent.edges.clock import SystemClock
 from hostmesh_agent.edges.entropy import SystemEntropy
+from hostmesh_agent.edges.identity_disk import Membership
+from hostmesh_agent.edges.probes import Check
 from hostmesh_agent.logic import health, registration, workloads
 from hostmesh_agent.logic.health import AppHealth
 from hostmesh_agent.logic.registration import Message, Place, ServiceKey, State
 from hostmesh_core._pb import host_pb2 as pb
+from hostmesh_core.bundle import TrustBundles
 from hostmesh_core.capture_plan import PROOF_PORTS
-from hostmesh_core.ids import SpiffeId
+from hostmesh_core.credentials import CertificateSet
+from hostmesh_core.grant import Grant
+from hostmesh_core.ids import Identity, SpiffeId
 from hostmesh_core.model import InboundMode
 from hostmesh_core.model import Protocol as Spoken
 
@@ -49,6 +53,36 @@ class HostLink(Protocol):
         """Report one service's health."""
 
 
+class Held(Protocol):
+    """What this asks of the identity (`app.identity`)."""
+
+    @property
+    def grant(self) -> Grant:
+        """Give what this host may claim."""
+
+    @property
+    def membership(self) -> Membership:
+        """Give which host of which mesh this is."""
+
+    @property
+    def bundles(self) -> TrustBundles:
+        """Give whom this host trusts."""
+
+    @property
+    def workloads(self) -> Mapping[Identity, CertificateSet]:
+        """Give the certificates that are held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How the apps of this host are asked: for the proof, and for their health."""
+
+    prove: Callable[..., Awaitable[tuple[str, float]]] = proof.prove
+    """Raises NotProven."""
+    ask: Callable[[Check], Awaitable[None]] = probes.ask
+    """Raises CheckFailed."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceView:
     """One service as `status` shows it."""
@@ -66,10 +100,17 @@ class ServiceView:
 class Registrar:
     """The services of one host."""
 
-    def __init__(self, config: AgentConfig, link: HostLink, identity: IdentityService) -> None:
+    def __init__(
+        self,
+        config: AgentConfig,
+        link: HostLink,
+        identity: Held,
+        asking: Asking = Asking(),
+    ) -> None:
         self._config = config
         self._link = link
         self._identity = identity
+        self._asking = asking
         self._state = State(config.services)
         self._verdict: pb.Verdict | None = None
         self._envoy_why: str | None = "Envoy does not serve yet"
@@ -81,7 +122,7 @@ class Registrar:
         self._wake = asyncio.Event()
         self.health = HealthService(
             config.services,
-            ask=probes.ask,
+            ask=asking.ask,
             addresses=Addresses(registered=self._registered, own=lambda: self._own),
             on_change=self._checked,
             clock=SystemClock(),
@@ -187,7 +228,7 @@ class Registrar:
     async def _prove(self, service: ServiceConfig, target: proof.Target) -> None:
         key = registration.key_of(service)
         try:
-            detail, seconds = await proof.prove(
+            detail, seconds = await self._asking.prove(
                 target, self._credentials(service), within=PROOF_SECONDS
             )
         except proof.NotProven as error:
@@ -284,12 +325,17 @@ class Registrar:
         key = registration.key_of(service)
         known = self.health.states.get(key, AppHealth())
         addresses = self._registered(service)
+        verdict = self._verdict_of(service)
+        proven = key in self._state.proven
+        problem = "" if proven else self._problems.get(key, "not proven yet")
+        if verdict is not None and not verdict.accepted:
+            problem = verdict.reason  # also of one that was registered: its grant has changed
         return ServiceView(
             config=service,
             address=f"{addresses[0] if addresses else '-'}:{service.endpoint_port}",
-            registered=key in self._state.proven,
+            registered=proven and not problem,
             healthy=known.healthy,
             reason=known.reason,
-            problem="" if key in self._state.proven else self._problems.get(key, "not proven yet"),
-            verdict=self._verdict_of(service),
+            problem=problem,
+            verdict=verdict,
         )

@@ -1,0 +1,403 @@
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from hostmesh_agent.app.registrar import Asking, Registrar, ServiceView
+from hostmesh_agent.config import (
+    Address,
+    AgentConfig,
+    CaptureConfig,
+    HealthCheck,
+    ServiceConfig,
+)
+from hostmesh_agent.edges.identity_disk import Membership
+from hostmesh_agent.edges.probes import Check, CheckFailed
+from hostmesh_agent.edges.proof import NotProven, ProofCredentials, Target
+from hostmesh_agent.logic import registration
+from hostmesh_core._pb import host_pb2 as pb
+from hostmesh_core.bundle import TrustBundles
+from hostmesh_core.capture_plan import PROOF_PORTS
+from hostmesh_core.credentials import CertificateSet
+from hostmesh_core.grant import Claim, Grant
+from hostmesh_core.ids import Identity
+from hostmesh_core.model import InboundMode, Protocol
+from hostmesh_testing.certificates import authority
+from hostmesh_testing.hosts import until
+
+WEB = Identity("default", "web")
+SERVICE = ServiceConfig(
+    name="web", port=8080, protocol=Protocol.HTTP, health=HealthCheck(interval_seconds=0.1)
+)
+DOMAIN = "mesh.internal"
+
+
+class FakeLink:
+    """The host stream: what was said, in short."""
+
+    def __init__(self) -> None:
+        self.connected = True
+        self.said: list[str] = []
+        self.registers: list[pb.Register] = []
+
+    def register(self, register: pb.Register) -> None:
+        self.registers.append(register)
+        what = ["declared" if s.declared_only else "registered" for s in register.services]
+        self.said.append(" ".join(what))
+
+    def report_health(self, report: pb.HealthReport) -> None:
+        self.said.append(f"{pb.Status.Name(report.status)} {report.reason}".strip())
+
+
+class FakeIdentity:
+    """Whose host it is; certificates come when a test puts them in."""
+
+    def __init__(self) -> None:
+        root = authority(DOMAIN)
+        leaf = root.leaf(uris=(f"spiffe://{DOMAIN}/ns/default/sa/web",))
+        self.made = CertificateSet.read(leaf.key_pem, leaf.chain_pem)
+        self.grant = Grant(claims=(Claim("default", "web", "web"),))
+        self.membership = Membership("7f3a", DOMAIN, 0.0, "cp1:15013")
+        self.bundles = TrustBundles()
+        self.workloads: dict[Identity, CertificateSet] = {}
+
+
+class FakeApp:
+    """What stands behind Envoy: answers proofs and checks, or says why not."""
+
+    def __init__(self) -> None:
+        self.proofs: list[Target] = []
+        self.not_proven = ""
+        self.unwell = ""
+        self.gate: asyncio.Event | None = None
+
+    async def prove(
+        self, target: Target, credentials: ProofCredentials, *, within: float
+    ) -> tuple[str, float]:
+        assert credentials.key_pem
+        assert within > 0
+        self.proofs.append(target)
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.not_proven:
+            raise NotProven(self.not_proven)
+        return "HTTP/1.1 200 OK", 0.01
+
+    async def ask(self, check: Check) -> None:
+        del check
+        if self.unwell:
+            raise CheckFailed(self.unwell)
+
+
+class Play:
+    """A registrar with everything it asks for in a test's hands."""
+
+    def __init__(self, *services: ServiceConfig, capture: bool = True) -> None:
+        self.link, self.identity, self.app = FakeLink(), FakeIdentity(), FakeApp()
+        self.config = AgentConfig(
+            control_planes=(Address(host="cp1", port=15012),),
+            services=services or (SERVICE,),
+            capture=CaptureConfig(enabled=capture),
+        )
+        asking = Asking(self.app.prove, self.app.ask)
+        self.registrar = Registrar(self.config, self.link, self.identity, asking)
+
+    @property
+    def said(self) -> list[str]:
+        return self.link.said
+
+    @property
+    def view(self) -> ServiceView:
+        return self.registrar.views()[0]
+
+    def certified(self) -> None:
+        self.identity.workloads[WEB] = self.identity.made
+        self.registrar.look_again()
+
+    def accepted(self, **changed: object) -> None:
+        verdict = pb.ServiceVerdict(
+            service="web",
+            port=8080,
+            accepted=True,
+            addresses=["203.0.113.9:8080"],
+            host="web.default.mesh.internal",
+        )
+        verdict.MergeFrom(pb.ServiceVerdict(**changed))  # type: ignore[arg-type]
+        self.registrar.verdict(pb.Verdict(services=[verdict]))
+
+    def refused(self, reason: str) -> None:
+        verdict = pb.ServiceVerdict(service="web", port=8080, reason=reason)
+        self.registrar.verdict(pb.Verdict(services=[verdict]))
+
+    def everything_but(self, *lacking: str) -> None:
+        """Let come what a registration needs."""
+        if "certificate" not in lacking:
+            self.certified()
+        if "verdict" not in lacking:
+            self.accepted()
+        if "envoy" not in lacking:
+            self.registrar.envoy(serving=True)
+        if "rules" not in lacking:
+            self.registrar.capture(applied=True, why="")
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(self.registrar.run())
+            await until(lambda: self.said)
+            yield
+            task.cancel()
+
+    async def turns(self) -> None:
+        """Let the registrar do all that it would do now."""
+        await asyncio.sleep(0.05)
+
+
+def _run(scene: Callable[[], Awaitable[None]]) -> None:
+    async def main() -> None:
+        await scene()
+
+    asyncio.run(main())
+
+
+def test_it_declares_first_and_registers_only_what_is_proven() -> None:
+    async def scene() -> None:
+        play = Play()
+        async with play.running():
+            assert play.said == ["declared"]
+            assert play.view.problem
+            play.everything_but()
+            await until(lambda: "registered" in play.said)
+            assert play.said[-1] == "registered"
+            assert play.link.registers[-1].services[0].health == pb.STATUS_HEALTHY
+            assert (play.view.registered, play.view.problem) == (True, "")
+            assert play.registrar.unproven == []
+
+    _run(scene)
+
+
+@pytest.mark.parametrize(
+    ("lacking", "why"),
+    [
+        pytest.param("certificate", "waiting for the certificate of default/web", id="certificate"),
+        pytest.param("verdict", "waiting for the control plane's word", id="verdict"),
+        pytest.param("envoy", "waiting: Envoy does not serve yet", id="Envoy"),
+        pytest.param("rules", "waiting: the rules are not in yet", id="the rules"),
+    ],
+)
+def test_nothing_is_dialled_while_one_thing_is_lacking(lacking: str, why: str) -> None:
+    async def scene() -> None:
+        play = Play()
+        async with play.running():
+            play.everything_but(lacking)
+            await play.turns()
+            assert play.app.proofs == []
+            assert "registered" not in play.said
+            assert play.registrar.unproven == [f"web: {why}"]
+            play.everything_but()
+            await until(lambda: "registered" in play.said)
+
+    _run(scene)
+
+
+def test_a_refused_service_is_never_dialled_and_says_the_control_plane_s_words() -> None:
+    async def scene() -> None:
+        play = Play()
+        async with play.running():
+            play.everything_but("verdict")
+            play.refused("web refused: the grant covers nothing")
+            await play.turns()
+            assert play.app.proofs == []
+            assert play.registrar.unproven == ["web: web refused: the grant covers nothing"]
+
+    _run(scene)
+
+
+def test_a_registered_service_whose_grant_goes_says_so() -> None:
+    async def scene() -> None:
+        play = Play()
+        async with play.running():
+            play.everything_but()
+            await until(lambda: "registered" in play.said)
+            play.refused("web refused: the grant covers nothing")
+            assert not play.view.registered
+            assert play.view.problem == "web refused: the grant covers nothing"
+            play.accepted()
+            assert play.view.registered
+
+    _run(scene)
+
+
+def test_a_proof_that_fails_is_tried_again_until_it_reaches_the_app() -> None:
+    async def scene() -> None:
+        play = Play()
+        play.app.not_proven = "cannot prove web: 503"
+        async with play.running():
+            play.everything_but()
+            await until(lambda: play.app.proofs)
+            await play.turns()
+            assert play.registrar.unproven == ["web: cannot prove web: 503"]
+            tried = len(play.app.proofs)
+            await until(lambda: len(play.app.proofs) > tried)  # by its own clock
+            assert "registered" not in play.said
+            play.app.not_proven = ""
+            await until(lambda: "registered" in play.said)
+
+    _run(scene)
+
+
+def test_a_proof_that_answers_after_the_rules_are_gone_registers_nothing() -> None:
+    async def scene() -> None:
+        play = Play()
+        play.app.gate = asyncio.Event()
+        async with play.running():
+            play.everything_but()
+            await until(lambda: play.app.proofs)
+            play.registrar.capture(applied=False, why="somebody flushed nat")
+            play.app.gate.set()
+            await play.turns()
+            assert "registered" not in play.said
+            play.registrar.capture(applied=True, why="")
+            await until(lambda: "registered" in play.said)
+
+    _run(scene)
+
+
+@pytest.mark.parametrize(
+    ("lose", "word"),
+    [
+        pytest.param(
+            lambda play: play.registrar.envoy(serving=False, why="Envoy crashed"),
+            "STATUS_NOT_CAPTURED Envoy crashed",
+            id="Envoy",
+        ),
+        pytest.param(
+            lambda play: play.registrar.capture(applied=False, why="the rules are gone"),
+            "STATUS_NOT_CAPTURED the rules are gone",
+            id="the rules",
+        ),
+    ],
+)
+def test_what_is_lost_is_reported_at_once_and_its_return_as_well(
+    lose: Callable[[Play], None], word: str
+) -> None:
+    async def scene() -> None:
+        play = Play()
+        async with play.running():
+            play.everything_but()
+            await until(lambda: "registered" in play.said)
+            lose(play)
+            assert play.said[-1] == word, "at once, in the very call"
+            lose(play)
+            assert play.said.count(word) == 1
+            play.everything_but()
+            assert play.said[-1].startswith("STATUS_HEALTHY")
+
+    _run(scene)
+
+
+def test_an_app_that_falls_ill_and_recovers_is_reported() -> None:
+    async def scene() -> None:
+        play = Play()
+        async with play.running():
+            play.everything_but()
+            await until(lambda: "registered" in play.said)
+            play.app.unwell = "connection refused"
+            await until(lambda: "STATUS_UNHEALTHY connection refused" in play.said)
+            assert (play.view.healthy, play.view.reason) == (False, "connection refused")
+            play.app.unwell = ""
+            await until(lambda: play.said[-1].startswith("STATUS_HEALTHY"))
+
+    _run(scene)
+
+
+def test_an_app_s_illness_before_its_registration_is_nobody_s_business() -> None:
+    async def scene() -> None:
+        play = Play()
+        play.app.unwell = "connection refused"
+        async with play.running():
+            play.everything_but("verdict")
+            await until(lambda: play.view.healthy is False)
+            assert play.said == ["declared"]
+
+    _run(scene)
+
+
+def test_what_leaves_is_not_proven_again() -> None:
+    async def scene() -> None:
+        play = Play()
+        async with play.running():
+            play.everything_but()
+            await until(lambda: "registered" in play.said)
+            play.registrar.leaving()
+            said, proofs = len(play.said), len(play.app.proofs)
+            play.registrar.look_again()
+            await play.turns()
+            assert len(play.app.proofs) == proofs
+            assert "registered" not in play.said[said:]
+            assert not play.view.registered
+
+    _run(scene)
+
+
+def test_a_new_agent_trusts_what_it_may_still_find(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an earlier agent registered is not taken out before this one has had time to look."""
+    monkeypatch.setattr(registration, "SETTLE_SECONDS", 0.2)
+
+    async def scene() -> None:
+        play = Play()
+        async with play.running():
+            await play.turns()
+            assert play.said == ["declared"]
+            await until(lambda: len(play.said) > 1)
+            assert play.said[1] == "STATUS_NOT_CAPTURED Envoy does not serve yet"
+
+    _run(scene)
+
+
+def test_a_service_that_no_peer_can_reach_by_mutual_tls_is_not_registered() -> None:
+    async def scene() -> None:
+        disabled = ServiceConfig(name="web", port=8080, inbound=InboundMode.DISABLE)
+        play = Play(disabled)
+        async with play.running():
+            play.everything_but()
+            await play.turns()
+            assert play.app.proofs == []
+            assert "inbound is disabled" in play.registrar.unproven[0]
+
+    _run(scene)
+
+
+@pytest.mark.parametrize(
+    ("service", "capture", "expected"),
+    [
+        pytest.param(SERVICE, True, (8080, True, "/", PROOF_PORTS), id="captured HTTP"),
+        pytest.param(
+            ServiceConfig(name="web", port=8080), True, (8080, False, "/", PROOF_PORTS), id="TCP"
+        ),
+        pytest.param(
+            ServiceConfig(name="web", port=8080, mesh_port=18080, protocol=Protocol.GRPC),
+            False,
+            (18080, True, "/", None),
+            id="explicit mode: Envoy's own port, from any source port",
+        ),
+    ],
+)
+def test_what_a_proof_dials(
+    *,
+    service: ServiceConfig,
+    capture: bool,
+    expected: tuple[int, bool, str, tuple[int, int] | None],
+) -> None:
+    async def scene() -> None:
+        play = Play(service, capture=capture)
+        async with play.running():
+            play.everything_but("rules" if not capture else "")
+            await until(lambda: play.app.proofs)
+            target = play.app.proofs[0]
+            assert (target.port, target.is_http, target.path, target.source_ports) == expected
+            assert target.host == "web.default.mesh.internal"
+            assert str(target.expected) == "spiffe://mesh.internal/ns/default/sa/web"
+
+    _run(scene)
