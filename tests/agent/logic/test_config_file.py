@@ -409,6 +409,27 @@ def test_an_unknown_key_names_the_likely_meant_one(
             "15001 is the proxy's own",
             id="an upstream on the proxy's port",
         ),
+        pytest.param(
+            BASE + "upstreams:\n  - {service: a, port: 80, listen: 0.0.0.0:9080}",
+            "0.0.0.0 would lend this host's identity to everybody",
+            id="an upstream for everybody",
+        ),
+        pytest.param(
+            service("mesh_port: 18080")
+            + "upstreams:\n  - {service: a, port: 80, listen: 127.0.0.1:18080}\n",
+            "upstreams: 127.0.0.1:18080 has the mesh_port of services[0] (web)",
+            id="an upstream on a mesh_port",
+        ),
+        pytest.param(
+            BASE
+            + "upstreams:\n"
+            + "".join(
+                f"  - {{service: a, port: 80, listen: 127.0.0.1:{port}}}\n"
+                for port in range(9000, 9065)
+            ),
+            "upstreams: at most 64",
+            id="65 upstreams",
+        ),
         pytest.param("control_planes: [a:1\n", "not YAML", id="a bracket that never ends"),
         pytest.param(BASE + BASE, 'key "control_planes" is here twice', id="a key twice"),
     ],

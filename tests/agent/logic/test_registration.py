@@ -1,4 +1,14 @@
-from hostmesh_agent.config import Address, AgentConfig, OutboundConfig, PortsConfig, ServiceConfig
+from dataclasses import replace
+
+from hostmesh_agent.config import (
+    Address,
+    AgentConfig,
+    CaptureConfig,
+    OutboundConfig,
+    PortsConfig,
+    ServiceConfig,
+    Upstream,
+)
 from hostmesh_agent.logic import registration
 from hostmesh_agent.logic.health import AppHealth
 from hostmesh_agent.logic.registration import Message, Place, State
@@ -88,6 +98,43 @@ def test_a_declaration_says_all_that_the_configuration_does() -> None:
         declared_only=True,
     )
     assert list(message.host_addresses) == ["10.0.0.4"]
+
+
+def test_upstreams_ports_and_explicit_mode_are_told() -> None:
+    where = Address(host="::1", port=9081)
+    told = replace(
+        config(WEB),
+        upstreams=(Upstream(service="ratings", port=80, listen=where),),
+        ports=PortsConfig(outbound=16001, inbound=16006, status=1, readiness=2, prometheus=3),
+        capture=CaptureConfig(enabled=False),
+    )
+    state, (first,) = registration.start(told, Place(), granted=None)
+    for message in (first, registration.register(registration.configured(state, (API,))[0])):
+        assert isinstance(message, pb.Register)
+        assert list(message.upstreams) == [
+            pb.Upstream(service="ratings", port=80, listen_address="::1", listen_port=9081)
+        ]
+        assert message.ports == pb.EnvoyPorts(
+            outbound=16001, inbound=16006, status=1, readiness=2, prometheus=3
+        )
+        assert message.explicit_mode
+
+
+def test_the_default_instance_says_nothing_about_ports() -> None:
+    plain = replace(config(WEB), ports=PortsConfig())
+    _, (message,) = registration.start(plain, Place(), granted=None)
+    assert isinstance(message, pb.Register)
+    assert not message.HasField("ports")
+    assert not message.explicit_mode
+
+
+def test_what_the_control_plane_notes_is_said_after_the_services() -> None:
+    verdict = pb.Verdict(notes=["cannot open upstream 127.0.0.1:9"])
+    verdict.services.add(service="web", reason="web:80 refused")
+    assert registration.sentences(verdict) == (
+        "web:80 refused",
+        "cannot open upstream 127.0.0.1:9",
+    )
 
 
 def test_who_speaks_for_the_host_is_the_configured_identity_else_the_granted_one() -> None:

@@ -109,3 +109,20 @@ def test_a_field_that_a_newer_version_stored_is_ignored() -> None:
     stored = StoredRegistration(registration=said(web()), addresses=(), owner="", epoch=0)
     newer = stored.to_bytes().replace(b'"workload_port"', b'"colour": "red", "workload_port"')
     assert list(StoredRegistration.from_bytes(newer).registration.registered) == [WEB]
+
+
+def test_upstreams_ports_and_explicit_mode_outlive_a_restart() -> None:
+    upstream = pb.Upstream(service="a", port=80, listen_address="::1", listen_port=9081)
+    ports = pb.EnvoyPorts(outbound=16001, inbound=16006, status=1, readiness=2, prometheus=3)
+    before = Registration().with_register(
+        pb.Register(upstreams=[upstream], ports=ports, explicit_mode=True)
+    )
+    stored = StoredRegistration(registration=before, addresses=(), owner="", epoch=0)
+    found = StoredRegistration.from_bytes(stored.to_bytes()).registration
+    assert (found.upstreams, found.ports, found.explicit_mode) == ((upstream,), ports, True)
+
+
+def test_what_an_older_version_stored_has_none_of_them() -> None:
+    older = b'{"services": [], "interfaces": [], "addresses": [], "owner": "", "epoch": 0}'
+    found = StoredRegistration.from_bytes(older).registration
+    assert (found.upstreams, found.ports, found.explicit_mode) == ((), None, False)

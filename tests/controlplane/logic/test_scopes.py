@@ -31,6 +31,22 @@ def test_outbound(
 
 
 @pytest.mark.parametrize(
+    ("declared", "expected"),
+    [
+        pytest.param([], ((16001, WEB),), id="none stated: the only identity, on its port"),
+        pytest.param([(16001, WEB)], ((16001, WEB),), id="its own port"),
+        pytest.param([(15101, WEB)], ((16001, WEB),), id="the pool is the default instance's"),
+    ],
+)
+def test_outbound_of_another_instance(
+    declared: list[tuple[int, Identity]], expected: scopes.Outbound
+) -> None:
+    assert scopes.outbound_of(declared, ONE, port=16001) == expected
+    scope = scopes.scope_of(ONE, expected, trust_domain="mesh.internal", port=16001)
+    assert scope.outbound_port == 16001
+
+
+@pytest.mark.parametrize(
     ("grant", "expected"),
     [
         pytest.param(ONE, "default", id="one namespace"),
