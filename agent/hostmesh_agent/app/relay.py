@@ -20,7 +20,7 @@ from hostmesh_agent.app.relay_disk import GenerationKeeper
 from hostmesh_agent.app.relay_upstream import Follower
 from hostmesh_agent.edges import xds_downstream
 from hostmesh_agent.edges.clock import SystemClock
-from hostmesh_agent.edges.generations import GenerationFolder
+from hostmesh_agent.edges.generations import CannotStore, GenerationFolder
 from hostmesh_agent.edges.xds_downstream import Outbox
 from hostmesh_agent.edges.xds_upstream import Credentials
 from hostmesh_agent.logic import relay, relay_facts
@@ -194,10 +194,15 @@ class RelayService:
     def fall_back(self) -> bool:
         """Serve the last good generation instead: Envoy crashes with this one.
 
-        False where there is no other; then nothing changes. Raises CannotStore.
+        False where there is no other; then nothing changes.
         """
         served = self._state.served
-        if served is None or (good := self._folder.fall_back(served.sequence)) is None:
+        try:
+            good = self._folder.fall_back(served.sequence) if served is not None else None
+        except CannotStore as error:
+            self._callbacks.on_problem(str(error))
+            return False
+        if good is None:
             return False
         self._perform(self._state.fall_back(good, self._clock.monotonic()))
         return True

@@ -103,6 +103,8 @@ class Upstream:
         arrivals.acks.append(update.ack())
         for item in update.changed:
             arrivals.origin[item.type_url, item.name] = update.version
+        for name in update.removed:
+            arrivals.origin.pop((update.type_url, name), None)
         if update.changed or update.removed:
             self._touched.add(update.type_url)
         if update.type_url not in _ROOTS:

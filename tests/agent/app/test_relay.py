@@ -5,6 +5,7 @@ import os
 import socket
 import stat
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -281,3 +282,64 @@ def test_a_listener_whose_port_is_taken_comes_when_the_port_is_free(
             assert envoy.lives
 
     run(tmp_path, scenario)
+
+
+def test_of_several_new_ones_the_bad_one_is_named_and_the_rest_is_applied(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        async with (
+            xds_bench.backend("one") as one,
+            bench.plane.running() as plane,
+            bench.relaying() as relay,
+            bench.with_envoy() as envoy,
+        ):
+            ports = {name: xds_bench.free_port() for name in ("x", "y", "z")}
+            bench.serve(one)
+            for name, port in ports.items():
+                plane.put(
+                    xds_bench.eds_cluster(name),
+                    xds_bench.endpoints(name, one),
+                    xds_bench.route(name, name),
+                    xds_bench.http_listener(name, port, name),
+                )
+            await bench.answers("one")
+            for port in ports.values():
+                await until(partial(answers, port, "one"), "all of them")
+            async with xds_bench.backend("two") as two:
+                plane.put(
+                    xds_bench.endpoints("x", two),
+                    xds_bench.endpoints("y", NO_PORT),
+                    xds_bench.endpoints("z", two),
+                )
+                await until(lambda: answers(ports["x"], "two"), "the first")
+                await until(lambda: answers(ports["z"], "two"), "the last")
+                await until(lambda: bench.rejected, "the word about the bad one")
+                assert [said[:2] for said in bench.rejected] == [(ENDPOINT, "y")]
+                assert await answers(ports["y"], "one")
+                bench.rejected.clear()
+                plane.put(
+                    xds_bench.route("x", "y"),
+                    xds_bench.route("y", "y", regex="("),
+                    xds_bench.route("z", "y"),
+                )
+                await until(lambda: answers(ports["x"], "one"), "the first route")
+                await until(lambda: answers(ports["z"], "one"), "the last route")
+                await until(lambda: bench.rejected, "the word about the bad route")
+                assert [said[:2] for said in bench.rejected] == [(ROUTE, "y")]
+                bench.rejected.clear()
+                plane.put(
+                    xds_bench.eds_cluster("x", timeout="7s"),
+                    xds_bench.eds_cluster("y", timeout="-1s"),
+                    xds_bench.eds_cluster("z", timeout="7s"),
+                )
+                await until(lambda: bench.rejected, "the word about the bad cluster")
+                assert [said[:2] for said in bench.rejected] == [(CLUSTER, "y")]
+                await asyncio.sleep(0.3)
+                dump = await envoy.ask("/config_dump?resource=dynamic_active_clusters")
+                assert dump.count('"connect_timeout": "7s"') == 2
+                assert relay.envoy_streams == 1
+
+    run(tmp_path, scenario)
+
+
+async def answers(port: int, body: str) -> bool:
+    return await xds_bench.http(f"127.0.0.1:{port}") == body

@@ -356,9 +356,10 @@ def tcp_listener(name: str, port: int, cluster: str) -> Resource:
     return _built(type_urls.LISTENER, name, Listener(), content)
 
 
-def route(name: str, cluster: str, *, prefix: str = "/") -> Resource:
-    """A route configuration that leads everything to one cluster."""
-    to = {"match": {"prefix": prefix}, "route": {"cluster": cluster}}
+def route(name: str, cluster: str, *, prefix: str = "/", regex: str = "") -> Resource:
+    """A route configuration that leads everything (or what the regex matches) to one cluster."""
+    match = {"safe_regex": {"regex": regex}} if regex else {"prefix": prefix}
+    to = {"match": match, "route": {"cluster": cluster}}
     content = {
         "name": name,
         "validate_clusters": False,
