@@ -1,0 +1,85 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from hostmesh_agent.app import joining
+from hostmesh_core.errors import BadInput
+from hostmesh_testing.rooted_layout import RootedLayout
+
+ME = joining.Users(agent=str(os.geteuid()), envoy="65534")
+AGENT_YAML = "control_planes: [127.0.0.1:9]\nservices: [{name: web, port: 8080}]\n"
+TOKEN = ".".join(("hm1", "0" * 16, "1" * 64, "2" * 64))
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    file = tmp_path / "agent.yaml"
+    file.write_text(AGENT_YAML)
+    return str(file)
+
+
+def _layout(folder: Path) -> RootedLayout:
+    return RootedLayout(root=str(folder / "host"))
+
+
+@pytest.mark.parametrize(
+    ("users", "token", "said"),
+    [
+        pytest.param(ME, "hm1.half", "cannot read the token", id="a token that is none"),
+        pytest.param(
+            joining.Users(agent="no-such-user", envoy="65534"),
+            TOKEN,
+            "--agent-user",
+            id="an agent's user that does not exist",
+        ),
+        pytest.param(
+            joining.Users(agent=str(os.geteuid()), envoy="no-such-user"),
+            TOKEN,
+            "--envoy-user",
+            id="an Envoy's user that does not exist",
+        ),
+    ],
+)
+def test_a_join_that_cannot_begin_makes_no_folder(
+    tmp_path: Path, config: str, users: joining.Users, token: str, said: str
+) -> None:
+    with pytest.raises(BadInput, match=said):
+        joining.join(config, _layout(tmp_path), token, as_users=users)
+    assert not Path(_layout(tmp_path).root).exists()
+
+
+def test_a_file_is_checked_with_what_capture_makes_of_it(tmp_path: Path, config: str) -> None:
+    assert joining.check(config) == 1
+    Path(config).write_text(AGENT_YAML.replace("8080", "22"))
+    with pytest.raises(BadInput, match="ssh is never captured"):
+        joining.check(config)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["agent.yaml"]
+
+
+def test_capture_is_compiled_for_the_users_on_the_command_line(tmp_path: Path, config: str) -> None:
+    layout = _layout(tmp_path)
+    Path(layout.state_dir).mkdir(parents=True)
+    users = joining.Users(agent="1234", envoy="2345:3456")
+    joining.compile_capture(config, layout, as_users=users)
+    plan = json.loads(Path(layout.capture_file).read_text())
+    assert (plan["agent_uid"], plan["proxy_uid"], plan["proxy_gid"]) == (1234, 2345, 3456)
+    assert plan["mesh_domain"] == "mesh.internal"
+
+
+def test_capture_for_an_envoy_that_is_root_is_refused_and_leaves_the_old_plan(
+    tmp_path: Path, config: str
+) -> None:
+    layout = _layout(tmp_path)
+    Path(layout.state_dir).mkdir(parents=True)
+    Path(layout.capture_file).write_text("the old one")
+    users = joining.Users(agent="1234", envoy="0")
+    with pytest.raises(BadInput, match="cannot capture for an Envoy that runs as root"):
+        joining.compile_capture(config, layout, as_users=users)
+    assert Path(layout.capture_file).read_text() == "the old one"
+
+
+def test_a_host_that_never_joined_has_nothing_to_leave(tmp_path: Path) -> None:
+    said = joining.leave_without_agent(_layout(tmp_path))
+    assert said == "this host has not joined; nothing to leave"
