@@ -87,6 +87,7 @@ class ControlPlane:
         self._hosts = self._new_hosts()
         self._host_mesh.on_upstreams_changed = self._hosts.upstreams_changed
         self._grants: dict[str, Grant] = {}
+        self._accounts = identities.AccountBook(config.trust_domain)
         self._ads_refusals: Counter[str] = Counter()
         self._synced = asyncio.Event()
         if self._catalogs.synced:
@@ -115,7 +116,7 @@ class ControlPlane:
         await self._catalogs.load()
         for record in self._authority.hosts():
             self._grants[record.host_id] = record.grant
-        self._put_accounts()
+            self._put_accounts(Grant(), record.grant)
         self._authority.on_host_changed(self._host_changed)
         try:
             async with AsyncExitStack() as listeners, asyncio.TaskGroup() as tasks:
@@ -237,15 +238,15 @@ class ControlPlane:
             self._hosts.reevaluate(host_id)
         if grant is None or self._grants.get(host_id) == grant:
             return
+        self._put_accounts(self._grants.get(host_id, Grant()), grant)
         self._grants[host_id] = grant
-        self._put_accounts()
         self._hosts.reevaluate(host_id)
         self._host_mesh.rescope(host_id)
 
-    def _put_accounts(self) -> None:
-        domain = self._config.trust_domain
-        accounts = identities.accounts_named(self._grants.values(), mesh_domain=domain)
-        self._mesh.put(lambda state: merge.set_accounts(state, accounts))
+    def _put_accounts(self, before: Grant, after: Grant) -> None:
+        accounts = self._accounts.replace(before, after)
+        if accounts:
+            self._mesh.put(lambda state: merge.set_accounts(state, accounts))
 
     def _grant_of(self, host_id: str) -> Grant | None:
         record = self._authority.host(host_id)

@@ -3,7 +3,8 @@
 Never the sum of what endpoints claim, which would bless whoever writes himself into a catalog.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable
 
 from hostmesh_core import names
 from hostmesh_core.grant import Grant
@@ -13,19 +14,44 @@ Accounts = tuple[Identity, ...]
 """Sorted."""
 
 
-def accounts_named(grants: Iterable[Grant], *, mesh_domain: str) -> Mapping[str, Accounts]:
-    """Give, per service host, the accounts of grants that name account and service exactly.
+def named_by(grant: Grant, *, mesh_domain: str) -> frozenset[tuple[str, Identity]]:
+    """Give (service host, account) of each claim that names account and service exactly.
 
     A pattern entitles to register and widens nothing.
     """
-    found: dict[str, set[Identity]] = {}
-    for grant in grants:
-        for claim in grant.claims:
-            if not claim.service or not claim.is_exact or set(claim.service) & set("*?["):
-                continue
-            host = service_host(claim.service, claim.namespace, mesh_domain=mesh_domain)
-            found.setdefault(host, set()).add(Identity(claim.namespace, claim.service_account))
-    return {host: tuple(sorted(accounts)) for host, accounts in found.items()}
+    return frozenset(
+        (
+            service_host(claim.service, claim.namespace, mesh_domain=mesh_domain),
+            Identity(claim.namespace, claim.service_account),
+        )
+        for claim in grant.claims
+        if claim.service and claim.is_exact and not set(claim.service) & set("*?[")
+    )
+
+
+class AccountBook:
+    """The accounts that all grants name, counted: a changed grant costs its own claims."""
+
+    def __init__(self, mesh_domain: str) -> None:
+        self._mesh_domain = mesh_domain
+        self._counts: dict[str, Counter[Identity]] = {}
+
+    def replace(self, before: Grant, after: Grant) -> dict[str, Accounts]:
+        """Take in a changed grant; gives the services whose accounts changed, with all of them."""
+        had = named_by(before, mesh_domain=self._mesh_domain)
+        has = named_by(after, mesh_domain=self._mesh_domain)
+        known = {host: self._accounts(host) for host, _ in had ^ has}
+        for host, account in has - had:
+            self._counts.setdefault(host, Counter())[account] += 1
+        for host, account in had - has:
+            self._counts[host][account] -= 1
+            if not +self._counts[host]:
+                del self._counts[host]
+        now = {host: self._accounts(host) for host in known}
+        return {host: accounts for host, accounts in now.items() if accounts != known[host]}
+
+    def _accounts(self, host: str) -> Accounts:
+        return tuple(sorted(+self._counts.get(host, Counter())))
 
 
 def service_host(service: str, namespace: str, *, mesh_domain: str) -> str:

@@ -169,11 +169,10 @@ def set_vip(state: MergeState, host: str, vip: VipRecord) -> Step:
 
 
 def set_accounts(state: MergeState, accounts: Mapping[str, tuple[Identity, ...]]) -> Step:
-    """Take in all accounts of exact grants, by host name (`identities.accounts_named`)."""
-    hosts = {*accounts, *(host for host, inputs in state.inputs.items() if inputs.accounts)}
+    """Take in the accounts of these services (`identities.AccountBook`); no others are touched."""
     changed = {
-        host: replace(state.inputs.get(host, Inputs()), accounts=accounts.get(host, ()))
-        for host in hosts
+        host: replace(state.inputs.get(host, Inputs()), accounts=named)
+        for host, named in accounts.items()
     }
     return _settled(state, state, changed)
 

@@ -198,7 +198,7 @@ def test_a_workload_under_an_account_that_clients_do_not_accept_is_withheld() ->
     mesh.take(merge.set_accounts(mesh.state, {REVIEWS: (Identity("default", "other"),)}))
 
     assert mesh.table() == {"10.0.0.1:9080": "registered+mtls"}
-    mesh.take(merge.set_accounts(mesh.state, {}))
+    mesh.take(merge.set_accounts(mesh.state, {REVIEWS: ()}))
     assert mesh.table() == {}
 
 
@@ -333,5 +333,5 @@ def test_what_clients_accept_is_known_before_the_service_is() -> None:
 def test_a_host_name_of_which_nothing_is_known_any_more_is_forgotten() -> None:
     mesh = Mesh()
     mesh.take(merge.set_accounts(mesh.state, {REVIEWS: (Identity("default", "batch"),)}))
-    mesh.take(merge.set_accounts(mesh.state, {}))
+    mesh.take(merge.set_accounts(mesh.state, {REVIEWS: ()}))
     assert REVIEWS not in mesh.state.inputs
