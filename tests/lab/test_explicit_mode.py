@@ -1,13 +1,14 @@
 """A host without capture: served by mesh_port, calls through upstreams, both by mutual TLS."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from hostmesh_ctl.demo import inside
-from hostmesh_ctl.demo.hosts import Lab
-from hostmesh_ctl.demo.mesh import Agent, wait_for
-from hostmesh_testing.lab_mesh import LabMesh, call, start_app
+from hostmesh_ctl.demo.hosts import Lab, program
+from hostmesh_ctl.demo.mesh import APP_UID, Agent, wait_for
+from hostmesh_testing.lab_mesh import LabMesh, agent_yaml, call, start_app
 
 BOTH = pytest.mark.parametrize("family", [4, 6], ids=["IPv4", "IPv6"])
 LOOPBACK = {4: "127.0.0.1", 6: "::1"}
@@ -103,6 +104,47 @@ def test_an_upstream_opens_when_its_service_appears(explicit: Explicit) -> None:
         lambda: call(bare.host, "later", 19070, address="127.0.0.1").status,
     )
     wait_for("no word about it", lambda: "later" not in warnings_of(bare))
+
+
+def test_an_ordinary_user_runs_everything_and_is_in_the_mesh(explicit: Explicit) -> None:
+    """One uid, no root, no capability: joins, serves by its mesh_port, calls by its upstream."""
+    mesh = explicit.mesh
+    host = mesh.host("user")
+    start_app(host, "http", "mine", 8080)
+    mine = "{name: mine, port: 8080, protocol: http, inbound: strict, mesh_port: 18080}"
+    agent = Agent(host, agent_yaml([mine], EXPLICIT))
+    for folder in ("/var/lib/hostmesh", "/run/hostmesh"):
+        host.run(["install", "-d", "-o", str(APP_UID), "-g", str(APP_UID), folder])
+    token = mesh.control_plane.token("--service", "mine")
+    host.write("/tmp/join.token", token + "\n", mode=0o600)
+    host.run(["chown", str(APP_UID), "/tmp/join.token"])
+    words = ["join", "--token-file", "/tmp/join.token"]
+    host.run([program("hostmesh-agent"), *words], uid=APP_UID)
+    parent = host.spawn("agent", [program("hostmesh-agent"), "run", "--all"], uid=APP_UID)
+    mesh.wait_meshed("mine", 1)
+    assert "weaker in three ways" in parent.said()
+    answer = call(host, "any-name", 19080, address="::1")
+    assert (answer.status, answer.said["server"], answer.caller) == (200, "reviews", f"{OWN}mine")
+    caller = explicit.server.host
+    wait_for("an answer of mine", lambda: call(caller, "mine", 8080).status == 200)
+    for family in (4, 6):
+        answer = call(caller, "mine", 8080, family=family)
+        assert (answer.said["server"], answer.caller) == ("mine", f"{OWN}server")
+    uids = {Path(f"/proc/{pid}").stat().st_uid for pid in agent.envoy_pids()}
+    assert uids == {APP_UID}
+
+
+def test_a_restart_of_the_control_plane_closes_no_upstream(explicit: Explicit) -> None:
+    """It renders for a host before that host has spoken again."""
+    plane, host = explicit.mesh.control_plane, explicit.bare.host
+    before = explicit.bare.stats("listener_manager.listener_(removed|modified|added)")
+    assert before["listener_manager.listener_added"] > 5
+    plane.stop()
+    plane.start()
+    wait_for("the agent", lambda: explicit.bare.status().get("connected"))
+    explicit.mesh.wait_meshed("web", 1)
+    assert call(host, "any-name", 19080, address="127.0.0.1").status == 200
+    assert explicit.bare.stats("listener_manager.listener_(removed|modified|added)") == before
 
 
 def warnings_of(agent: Agent) -> str:

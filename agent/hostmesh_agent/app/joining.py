@@ -51,7 +51,9 @@ def join(config_path: str, layout: HostLayout, token: str, *, as_users: Users) -
     """Enrol this host and give what to show. The socket and the key are never root's."""
     config = read_config(config_path)
     JoinToken.parse(token)  # before anything is made for it
-    agent, envoy = as_users.agent_user(), as_users.envoy_user()
+    own = None if config.capture.enabled else users.ordinary()
+    # Explicit mode needs no root: then everything is one user's, as in `run --all`.
+    agent, envoy = own or as_users.agent_user(), own or as_users.envoy_user()
     folders.make(folders.wanted(layout, agent=agent, envoy=envoy))
     return run_as(
         agent,

@@ -37,6 +37,11 @@ def find(text: str, *, option: str) -> User:
     return User(entry.pw_uid, entry.pw_gid)
 
 
+def ordinary() -> User | None:
+    """Give who this process is, None as root: an ordinary user can become nobody else."""
+    return User(os.geteuid(), os.getegid()) if os.geteuid() != 0 else None
+
+
 def _group_of(uid: int) -> int:
     try:
         return pwd.getpwuid(uid).pw_gid

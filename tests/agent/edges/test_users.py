@@ -27,6 +27,13 @@ def test_an_unknown_name_says_how_to_make_it() -> None:
         users.find("no-such-user", option="--agent-user")
 
 
+def test_root_is_no_ordinary_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert users.ordinary() is None
+    monkeypatch.setattr(os, "geteuid", lambda: 64001)
+    assert users.ordinary() == User(64001, os.getegid())
+
+
 @pytest.mark.process
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
 def test_become_leaves_no_way_back() -> None:

@@ -739,6 +739,68 @@ def test_a_restored_host_that_is_back_within_its_lease_loses_nothing() -> None:
     play(after, lambda: World(store=first.store))
 
 
+UPSTREAM = pb.Upstream(service="reviews", port=9080, listen_address="127.0.0.1", listen_port=19080)
+
+
+def test_upstreams_are_told_to_the_mesh_and_its_word_is_in_the_verdict() -> None:
+    async def scene(world: World) -> None:
+        agent = world.agent().connect()
+        wrong = pb.Upstream(service="x", port=1, listen_address="8.8.8.8", listen_port=9)
+        ports = pb.EnvoyPorts(outbound=16001, inbound=16006, status=1, readiness=2, prometheus=3)
+        agent.register(web(), upstreams=[UPSTREAM, wrong], ports=ports, explicit_mode=True)
+        own = world.mesh.own[HOST]
+        assert [str(each) for each in own.upstreams] == ["upstream 127.0.0.1:19080"]
+        assert (own.ports.outbound, own.captured) == (16001, False)
+        assert [port for port, _ in world.mesh.outbound[HOST]] == [16001]
+        refused, unknown = agent.verdicts()[-1].notes
+        assert "expected loopback" in refused
+        assert unknown == "told of upstream 127.0.0.1:19080"
+        world.hosts.upstreams_changed(HOST)
+        assert len(agent.verdicts()) == 2
+        agent.register(web())
+        assert world.mesh.own[HOST].upstreams == ()
+        assert list(agent.verdicts()[-1].notes) == []
+
+    play(scene)
+
+
+def test_a_clients_upstreams_outlive_a_restart_without_registering_anything() -> None:
+    async def before(world: World) -> None:
+        world.agent().connect().register(web(declared_only=True), upstreams=[UPSTREAM])
+        await world.clock.settle()
+
+    first = play(before)
+
+    async def after(world: World) -> None:
+        await world.hosts.restore()
+        assert len(world.mesh.own[HOST].upstreams) == 1
+        assert (world.keys(), world.hosts.lease_count) == ([], 0)
+        world.authorities.records[HOST].revoked = True
+        world.hosts.reevaluate(HOST)
+        await world.clock.settle()
+        assert world.mesh.own[HOST].upstreams == ()
+        assert await world.store.list(Table.REGISTRATIONS) == []
+
+    play(after, lambda: World(store=first.store))
+
+
+def test_a_lease_that_ended_is_not_brought_back_by_a_restart() -> None:
+    async def before(world: World) -> None:
+        world.agent().connect().register(web(), upstreams=[UPSTREAM])
+        await world.clock.pass_(14)
+        assert world.keys() == []
+        await world.clock.settle()
+
+    first = play(before)
+
+    async def after(world: World) -> None:
+        await world.hosts.restore()
+        assert (world.keys(), world.hosts.lease_count) == ([], 0)
+        assert len(world.mesh.own[HOST].upstreams) == 1
+
+    play(after, lambda: World(store=first.store))
+
+
 def test_a_registration_of_a_host_that_was_revoked_meanwhile_is_not_restored() -> None:
     async def before(world: World) -> None:
         world.agent().connect().register(web())
