@@ -20,7 +20,7 @@ from hostmesh_core.redirect_files import (
     Wanted,
 )
 from hostmesh_ctl.demo.hosts import Host, Lab
-from hostmesh_testing.capture_host import PLAN, CaptureHost, settled, snapshot
+from hostmesh_testing.capture_host import PLAN, PROXY, CaptureHost, settled, snapshot
 from hostmesh_testing.waiting import wait_until
 
 NAMES = {
@@ -255,6 +255,54 @@ def test_what_is_lost_is_put_back_within_2_seconds(watched: Watched, change: str
         return ours_first and same and others
 
     print(f"{change}: back after {watched.within(repaired, 2.0):.2f} s")
+
+
+def test_a_hot_restart_leaves_the_rules_in_all_the_time(watched: Watched) -> None:
+    watched.start()
+    watched.until(Outcome.APPLIED)
+    host = watched.capture.host
+    # The next epoch: another process of the same user; the listeners are shared with the first.
+    host.spawn("next", ["sleep", "1000"], uid=PROXY)
+    wait_until(lambda: host.run(["pgrep", "-f", "^sleep 1000"], check=False).stdout)
+    pid = int(host.run(["pgrep", "-f", "^sleep 1000"]).stdout.split()[0])
+    following = EnvoyProcess(epoch=1, pid=pid, started=watched.capture.started(pid), ready=True)
+    watched.ask(Wanted.CAPTURED, following)
+    until = time.monotonic() + 1.5
+    while time.monotonic() < until:
+        assert watched.captured()
+    watched.until(Outcome.APPLIED)
+
+
+def test_ipv6_that_is_switched_on_later_is_captured_within_2_seconds(watched: Watched) -> None:
+    host = watched.capture.host
+    switch = "for f in all lo; do echo {} >/proc/sys/net/ipv6/conf/$f/disable_ipv6; done"
+    host.run(["sh", "-c", switch.format(1)])
+    watched.start()
+    watched.until(Outcome.APPLIED)
+    assert watched.capture.call("240.240.0.5", 80) == "15001 240.240.0.5 80"
+    assert "HOSTMESH" not in host.run(["ip6tables-save"]).stdout
+    host.run(["sh", "-c", switch.format(0)])
+    took = watched.within(lambda: "HOSTMESH" in host.run(["ip6tables-save"]).stdout, 2.0)
+    print(f"IPv6 captured {took:.2f} s after it was switched on")
+    wait_until(lambda: watched.capture.call("fd48:6d65:7368::5", 80).startswith("15001"))
+    host.run(["sh", "-c", switch.format(1)])
+    watched.capture.redirect("remove")
+    assert "HOSTMESH" not in host.run(["ip6tables-save"]).stdout
+
+
+def test_explicit_mode_needs_no_tool_and_installs_nothing(watched: Watched) -> None:
+    for program in ("iptables", "ip6tables", "ipset"):
+        for verb in ("", "-restore", "-save"):
+            watched.capture.host.run(["rm", "-f", f"/etc/alternatives/{program}{verb}"])
+    watched.start(replace(TAKING_OVER, enabled=False))
+    watched.until(Outcome.REMOVED)
+    watched.capture.write(TAKING_OVER)
+
+    def said() -> bool:
+        report = watched.capture.report()
+        return report is not None and "iptables is not installed" in report.detail
+
+    wait_until(said)
 
 
 def test_an_operators_remove_holds_until_apply(watched: Watched) -> None:

@@ -83,6 +83,11 @@ class Engine:
     ) -> tuple[Desired, Installed, NeverPorts]:
         """Give what should be there and what is, changing nothing. Raises CannotRun."""
         installed = self._observer.look()
+        if target.anything and not installed.usable:
+            raise CannotRun(
+                "cannot set rules: iptables is not installed; install the package iptables, or set "
+                "capture.enabled: false in agent.yaml and use upstreams"
+            )
         never = self._ssh.find()
         # Closed has been promised: then rather unreachable than in plaintext.
         closed = plan.on_down_inbound is OnDown.CLOSED

@@ -45,7 +45,9 @@ class Observer:
             if family not in self._nft:
                 self._nft[family] = "nf_tables" in self._kernel.run((stem, "--version"))
             nft = self._nft[family]
-            found.append(Backend(family, stem, default=True, legacy=not nft))
+            # IPv6 that is switched off takes no rule, but older ones of ours may lie there.
+            usable = family is Family.V4 or has_ipv6()
+            found.append(Backend(family, stem, default=usable, legacy=not nft))
             other = Backend(
                 family, f"{stem}-{'legacy' if nft else 'nft'}", default=False, legacy=nft
             )
@@ -56,14 +58,9 @@ class Observer:
 
 
 def _families(kernel: Kernel) -> list[Family]:
-    """Give IPv4, and IPv6 where this kernel has it switched on for loopback."""
-    if not kernel.has("iptables-restore"):
-        raise CannotRun(
-            "cannot set rules: iptables is not installed; install the package iptables, or set "
-            "capture.enabled: false in agent.yaml and use upstreams"
-        )
-    on = has_ipv6() and kernel.has("ip6tables-restore")
-    return [Family.V4, Family.V6] if on else [Family.V4]
+    """Give the families that this kernel knows and has tools for."""
+    known = {Family.V4: True, Family.V6: _INTERFACE_ADDRESSES.exists()}
+    return [f for f in Family if known[f] and kernel.has(f"{f.iptables}-restore")]
 
 
 def has_ipv6() -> bool:

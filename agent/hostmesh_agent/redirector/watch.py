@@ -162,7 +162,8 @@ class Watch:
         if result.changed:
             _say(f"{target.outcome}: {result.rules} rules, {result.endpoints} addresses")
         self._publish(reporting.report_of(self.inputs, target, result, time.time()))
-        if target.outcome is Outcome.APPLIED and not self._ready:
+        explicit = self.inputs.plan is not None and not self.inputs.plan.enabled
+        if (target.outcome is Outcome.APPLIED or explicit) and not self._ready:
             self._ready = True
             notify.notify("READY=1")
 
