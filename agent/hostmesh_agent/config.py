@@ -177,8 +177,12 @@ class Upstream:
     """One entry of `upstreams:` (explicit mode): a local port that leads to a service."""
 
     service: str
+    """Short name in this host's namespace, or a full host name."""
     port: int
+    """The service's port."""
     listen: Address
+    """Where Envoy listens: loopback, or an address of this host. Whoever reaches it speaks as this
+    host's identity."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

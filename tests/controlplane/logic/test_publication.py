@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from hostmesh_controlplane.logic.publication import Publication
+from hostmesh_controlplane.logic.scope import EnvoyPorts, Upstream
 from hostmesh_core import type_urls
 from hostmesh_core.ids import EndpointKey, Identity
 from hostmesh_core.model import (
@@ -229,6 +230,38 @@ def test_a_port_that_envoy_binds_itself_has_its_address_alone() -> None:
     assert resources.get(type_urls.LISTENER, "0.0.0.0_9080") is None
 
 
+def test_an_upstream_is_its_hosts_alone() -> None:
+    publication = mesh.published(REVIEWS)
+    upstream = Upstream("127.0.0.1", 19080, REVIEWS.host, 9080, Protocol.HTTP)
+    plain, name = mesh.inbound(), "upstream_127.0.0.1_19080"
+    publication.set_inbound(mesh.HOST_ID, plain)
+    touched = publication.set_inbound(mesh.HOST_ID, replace(plain, upstreams=(upstream,)))
+    assert touched == {type_urls.LISTENER: {name}, type_urls.ROUTE: {name}}
+    elsewhere = publication.resources(mesh.SCOPE, "elsewhere")
+    assert elsewhere.get(type_urls.LISTENER, name) is None
+    tcp = replace(plain, upstreams=(replace(upstream, protocol=Protocol.TCP),))
+    assert publication.set_inbound(mesh.HOST_ID, tcp) == touched
+    assert publication.set_inbound(mesh.HOST_ID, plain) == {type_urls.LISTENER: {name}}
+
+
+def test_another_instances_ports_reach_its_two_capturing_listeners_and_nothing_else() -> None:
+    publication = mesh.published(REVIEWS)
+    scope = replace(mesh.SCOPE, outbound_port=16001, identities=((16001, mesh.SHOP),))
+    one = replace(mesh.SCOPE, identities=())
+    publication.set_inbound(mesh.HOST_ID, mesh.inbound())
+    before = shown(publication, one)
+    own = replace(mesh.inbound(), envoy=EnvoyPorts(outbound=16001, inbound=16006))
+    publication.set_inbound(mesh.HOST_ID, own)
+    after = shown(publication, replace(scope, identities=()))
+    assert {name for _, name in before if before[_, name] != after[_, name]} == {
+        "virtualInbound",
+        "virtualOutbound",
+        "9080",  # says who has no identity, by the capture port
+    }
+    routes = [shown(publication, each)[type_urls.ROUTE, "9080"] for each in (mesh.SCOPE, scope)]
+    assert routes[0] == routes[1]
+
+
 def test_what_nobody_knows_is_nothing() -> None:
     resources = mesh.published(REVIEWS).resources(mesh.SCOPE, mesh.HOST_ID)
     for type_url in (*type_urls.ORDER, "type.googleapis.com/else"):
@@ -254,7 +287,11 @@ def test_an_independent_decoder_reads_back_everything(state: ServiceState) -> No
         mesh.inbound_port(8080, mesh_port=7000),
         mesh.inbound_port(8081, listen=("127.0.0.1", 8081), protocol=Protocol.GRPC),
     )
-    publication.set_inbound(mesh.HOST_ID, mesh.inbound(*ports))
+    upstreams = tuple(
+        Upstream(address, 19080, REVIEWS.host, 9080, protocol)
+        for address, protocol in (("127.0.0.1", Protocol.HTTP), ("::1", Protocol.TCP))
+    )
+    publication.set_inbound(mesh.HOST_ID, replace(mesh.inbound(*ports), upstreams=upstreams))
     for scope in (mesh.TWO_IDENTITIES, mesh.NO_IDENTITY):
         for (type_url, name), body in shown(publication, scope).items():
             assert unread(type_url, body) == [], name
