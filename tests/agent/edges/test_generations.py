@@ -200,6 +200,30 @@ def _kill_at(patched: pytest.MonkeyPatch, stop: int) -> list[str]:
     return killed
 
 
+def test_a_damaged_good_one_is_not_fallen_back_to(tmp_path: Path) -> None:
+    for sequence in (1, 2):
+        save_bases(tmp_path, sequence)
+        GenerationFolder(str(tmp_path)).mark_good(generation(sequence))
+    save_bases(tmp_path, 3)
+    (tmp_path / "good").resolve().write_bytes(b"")
+    folder = GenerationFolder(str(tmp_path))
+    assert folder.fall_back(3) == generation(1)
+
+
+def test_a_disk_that_takes_no_mark_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CannotStore, match=r"^cannot mark generation 1 as good"):
+        GenerationFolder(str(tmp_path / "missing")).mark_good(generation(1))
+
+
+def test_a_confirmation_makes_the_stored_one_young_again(tmp_path: Path) -> None:
+    folder = GenerationFolder(str(tmp_path))
+    folder.save(generation(1))
+    os.utime(tmp_path / "stored", (1000, 1000))
+    assert folder.confirmed_at() == 1000
+    folder.confirm()
+    assert (folder.confirmed_at() or 0) > 1000
+
+
 def test_a_disk_that_takes_nothing_is_named(tmp_path: Path) -> None:
     with pytest.raises(CannotStore, match=r"^cannot store generation 1 in "):
         GenerationFolder(str(tmp_path / "missing")).save(generation(1))

@@ -9,7 +9,7 @@ from hostmesh_core.xds import store
 from hostmesh_core.xds.resource import Resource
 from hostmesh_testing import xds_bench
 from hostmesh_testing.relay_play import Play
-from hostmesh_testing.xds import assignment, cluster, opaque
+from hostmesh_testing.xds import ask, assignment, cluster, opaque
 
 listener = lru_cache(xds_bench.http_listener)
 route = lru_cache(xds_bench.route)
@@ -242,6 +242,37 @@ class TestReports:
         assert said(play, relay.Rejected) == [rejected]
         assert "good" in envoy.client.held(CLUSTER)
         assert said(play, relay.Good) == []
+
+    def test_a_refused_removal_is_reported_without_a_name(self) -> None:
+        play = playing(cluster("b", eds=False))
+        play.drop(CLUSTER, "b")
+        for _ in range(3):
+            play.relay_reads()
+            play.disk_writes()
+        (removal,) = play.envoys[1].inbox
+        play.envoys[1].inbox.clear()
+        refusal = ask(CLUSTER, nonce=removal.nonce, error="in use")
+        play.perform(play.relay.envoy_asked(1, refusal, 0.0))
+        (rejected,) = said(play, relay.Rejected)
+        assert rejected == relay.Rejected(
+            CLUSTER, "", play.server.status()[CLUSTER].sent, "in use", "stream-1"
+        )
+
+    def test_a_listener_whose_address_is_taken_is_tried_again_when_asked(self) -> None:
+        play = playing()
+        play.envoys[1].refuses = {"more"}
+        play.envoys[1].words = "cannot bind"
+        play.put(listener("more", 81, "80"))
+        play.settle()
+        play.envoys[1].refuses = set()
+        play.perform(play.relay.retry_unbound())
+        play.settle()
+        assert "more" in play.envoys[1].client.held(LISTENER)
+
+    def test_words_that_come_too_late_do_nothing(self) -> None:
+        play = playing()
+        assert play.relay.stored(999, 0.0) == []
+        assert play.relay.warming(7, frozenset("a"), frozenset(), 0.0) == []
 
     def test_good_is_what_every_envoy_runs_on(self) -> None:
         play = playing()

@@ -154,6 +154,11 @@ def test_a_secret_is_waited_for_and_pushed_and_never_taken_away() -> None:
     assert told(stream.set_secrets({}).responses) == []
 
 
+def test_a_client_that_asks_for_every_secret_gets_them() -> None:
+    stream = EnvoyStream(generation_of(BASE), {"s": opaque(SECRET, "s")})
+    assert told(stream.on_request(ask(SECRET, "*"), 0.0).responses) == ["SDS +s"]
+
+
 def test_what_the_control_plane_does_not_have_is_told_and_what_is_unknown_is_not() -> None:
     stream = EnvoyStream(generation_of(BASE, absent=[(ROUTE, "gone")]), {})
     outcome = stream.on_request(ask(ROUTE, "gone", "unknown"), 0.0)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from hostmesh_core.type_urls import CLUSTER, ENDPOINT
+from hostmesh_core.type_urls import CLUSTER, ENDPOINT, VIRTUAL_HOST
 from hostmesh_core.xds.client import DeltaClient
 from hostmesh_core.xds.delta import DeltaStream
 from hostmesh_core.xds.resource import Resource
@@ -78,6 +78,15 @@ def test_an_answer_of_nothing_is_remembered_until_something_comes() -> None:
     assert set(client.absent()) == {(ENDPOINT, "a")}
     client.receive(response(assignment("a")))
     assert set(client.absent()) == set()
+
+
+def test_an_empty_virtual_host_is_an_answer_of_nothing() -> None:
+    client = DeltaClient()
+    client.want(VIRTUAL_HOST, {"80/a"})
+    empty = DeltaDiscoveryResponse(type_url=VIRTUAL_HOST)
+    empty.resources.add(name="80/a", aliases=["80/a"])
+    assert client.receive(empty).removed == ("80/a",)
+    assert set(client.absent()) == {(VIRTUAL_HOST, "80/a")}
 
 
 def test_answers_carry_the_nonce() -> None:

@@ -95,6 +95,15 @@ def test_a_change_of_one_assignment_sends_that_one() -> None:
     assert stream.on_change({ENDPOINT: {"a"}}, world) == []
 
 
+def test_a_repeated_request_for_what_is_there_already_is_not_answered() -> None:
+    stream, world = SotwStream(), World(EA)
+    (first,) = stream.on_request(ask(ENDPOINT, "a"), world).responses
+    assert stream.on_request(ask(ENDPOINT, "a"), world).responses == ()
+    assert stream.on_request(ask(ENDPOINT, nonce=first.nonce), world).responses == ()
+    (again,) = stream.on_request(ask(ENDPOINT, "a", nonce=first.nonce), world).responses
+    assert told([again], EA) == ["EDS a"]
+
+
 def test_what_is_gone_is_missing_from_the_whole() -> None:
     stream, world = SotwStream(), World(A, B, EA)
     stream.on_request(ask(CLUSTER), world)

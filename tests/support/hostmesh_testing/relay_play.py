@@ -40,6 +40,7 @@ class PlayedEnvoy:
         self.inbox: list[DeltaDiscoveryResponse] = []
         self.active: set[str] = set()
         self.refuses: set[str] = set()
+        self.words = "bad"
         self.needs_secret: set[str] = set()
         self.listening = False
         self.log: list[str] = []
@@ -58,7 +59,7 @@ class PlayedEnvoy:
             answer = DeltaDiscoveryRequest(
                 type_url=response.type_url, response_nonce=response.nonce
             )
-            answer.error_detail.message = f"bad: {', '.join(sorted(bad))}"
+            answer.error_detail.message = f"{self.words}: {', '.join(sorted(bad))}"
             return [answer]
         update = self.client.receive(response)
         asks = self._after(response.type_url, update.removed)
