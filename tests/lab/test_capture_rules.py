@@ -43,7 +43,9 @@ def _load(host: Host, foreign: str) -> None:
 def _for_ipv6(text: str) -> str:
     """Give the same shape for IPv6, without the lines that name IPv4 addresses."""
     return "".join(
-        line for line in text.splitlines(keepends=True) if "172.17" not in line and "127.0" not in line
+        line
+        for line in text.splitlines(keepends=True)
+        if "172.17" not in line and "127.0" not in line
     )
 
 
@@ -102,6 +104,19 @@ def test_show_touches_nothing(host: Host) -> None:
     shown = capture.redirect("show")
     assert "-A HOSTMESH_DEFAULT_IN -p tcp -m tcp --dport 8080 -j REDIRECT --to-ports 15006" in shown
     assert json.loads(capture.redirect("show", "--output", "json"))["routes"]
+    assert snapshot(host) == before
+
+
+def test_a_stop_keeps_what_is_closed_unless_the_host_has_left(host: Host) -> None:
+    capture, before = CaptureHost(host), snapshot(host)
+    closed = replace(PLAN, on_down_inbound=OnDown.CLOSED)
+    capture.apply(closed, STATE)
+    capture.redirect("remove", "--keep-closed")
+    kept = snapshot(host)["iptables-save"]
+    assert "HOSTMESH_DEFAULT_IN" in kept
+    assert "HOSTMESH_DEFAULT_OUT" not in kept
+    capture.write(state=replace(STATE, wanted=Wanted.LEFT))
+    capture.redirect("remove", "--keep-closed")
     assert snapshot(host) == before
 
 

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hostmesh_agent.redirector import envoy, files, reporting, show, status
 from hostmesh_agent.redirector.engine import Engine
@@ -146,12 +147,11 @@ def _apply(paths: Paths, *, early: bool, assume: bool) -> int:
 def _remove(paths: Paths, *, keep_closed: bool) -> int:
     inputs = Inputs(paths.layout)
     inputs.refresh()
+    asked = inputs.state or RedirectState()
     if keep_closed and inputs.plan is not None:
-        released = RedirectState(
-            sequence=inputs.state.sequence if inputs.state else 0,
-            wanted=Wanted.RELEASED,
-            endpoints=inputs.state.endpoints if inputs.state else frozenset(),
-        )
+        # A host that has left keeps nothing, closed or not.
+        left = asked.wanted is Wanted.LEFT
+        released = replace(asked, wanted=Wanted.LEFT if left else Wanted.RELEASED)
         target = decide(inputs.plan, released, Serving())
         table = inputs.names.names if inputs.names else {}
         result = Engine(paths).converge(inputs.plan, target, released.endpoints, table)
