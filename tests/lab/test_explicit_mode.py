@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from hostmesh_core.host_layout import HostLayout
 from hostmesh_ctl.demo import inside
 from hostmesh_ctl.demo.hosts import Lab, program
-from hostmesh_ctl.demo.mesh import APP_UID, Agent, wait_for
+from hostmesh_ctl.demo.mesh import AGENT_UID, APP_UID, ENVOY_UID, Agent, wait_for
 from hostmesh_testing.lab_mesh import LabMesh, agent_yaml, call, start_app
 
 BOTH = pytest.mark.parametrize("family", [4, 6], ids=["IPv4", "IPv6"])
@@ -145,6 +146,28 @@ def test_a_restart_of_the_control_plane_closes_no_upstream(explicit: Explicit) -
     explicit.mesh.wait_meshed("web", 1)
     assert call(host, "any-name", 19080, address="127.0.0.1").status == 200
     assert explicit.bare.stats("listener_manager.listener_(removed|modified|added)") == before
+
+
+def test_a_second_instance_lives_beside_a_captured_one(explicit: Explicit) -> None:
+    """Two Envoys, two identities, one host: each calls the other's service by mutual TLS."""
+    mesh, first = explicit.mesh, explicit.server
+    host, layout = first.host, HostLayout("gw")
+    start_app(host, "http", "edge", 8090)
+    edge = "{name: edge, port: 8090, protocol: http, inbound: strict, mesh_port: 18090}"
+    host.path(layout.config_file).parent.mkdir(parents=True, exist_ok=True)
+    own = "instance: gw\n" + EXPLICIT + OTHER_INSTANCE
+    host.write(layout.config_file, agent_yaml([edge], own))
+    host.write("/root/gw.token", mesh.control_plane.token("--service", "edge"), mode=0o600)
+    users = ["--agent-user", str(AGENT_UID), "--envoy-user", str(ENVOY_UID)]
+    first.command("join", "--instance", "gw", "--token-file", "/root/gw.token", *users)
+    host.spawn("gw", [program("hostmesh-agent"), "run", "--all", "--instance", "gw", *users])
+    mesh.wait_meshed("edge", 1)
+    answer = call(host, "any-name", 19080, address="127.0.0.1")
+    assert (answer.said["server"], answer.caller) == ("reviews", f"{OWN}edge")
+    wait_for("an answer of edge", lambda: call(host, "edge", 8090).status == 200)
+    answer = call(host, "edge", 8090)
+    assert (answer.said["server"], answer.caller) == ("edge", f"{OWN}server")
+    assert len(first.envoy_pids()) == 2
 
 
 def warnings_of(agent: Agent) -> str:
