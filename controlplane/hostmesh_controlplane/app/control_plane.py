@@ -1,6 +1,7 @@
 """The control plane, assembled: every part made once, joined here and nowhere else."""
 
 import asyncio
+import gc
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -256,6 +257,7 @@ class ControlPlane:
         """Answer the streams once every source has spoken or its stored view is loaded."""
         await self._synced.wait()
         await self._mesh.settled()
+        gc.freeze()  # what was built by now stays: no collection has to look at it again
         self._proxies.release()
         log.info("serving services=%d", len(self._mesh.state.services))
 
