@@ -1,63 +1,11 @@
 """Wrong calls of a running control plane: refused with a clear sentence, and nothing is changed."""
 
-import http.client
-import json
-import socket
-from collections.abc import Iterator
-from dataclasses import dataclass
-
 import pytest
 
 from hostmesh_testing import command_line
-from hostmesh_testing.plane_process import EnrolledHost, PlaneProcess, plane_process
+from hostmesh_testing.bad_calls import Running, call
 
 pytestmark = pytest.mark.process
-
-CATALOG = """\
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: reviews}
-spec:
-  hosts: [reviews.default.mesh.internal]
-  resolution: STATIC
-  ports: [{number: 9080, name: http, protocol: HTTP}]
-  endpoints: [{address: 10.9.0.1}, {address: 10.9.0.2}]
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: ratings, annotations: {hostmesh.io/require-mesh: "true"}}
-spec:
-  hosts: [ratings.default.mesh.internal]
-  resolution: STATIC
-  ports: [{number: 9090, name: grpc, protocol: GRPC}]
-  endpoints: [{address: 10.9.0.3}]
-"""
-
-
-@dataclass(frozen=True)
-class Running:
-    """A control plane with two services, a host and a token that is left."""
-
-    plane: PlaneProcess
-    host: EnrolledHost
-
-    def unchanged(self) -> tuple[object, object]:
-        return self.plane.answers(), self.plane.state_files()
-
-    def hostmesh(self, *argv: str) -> command_line.Ended:
-        filled = [text.replace("HOST", self.host.host_id) for text in argv]
-        return command_line.run("hostmesh", "--api", self.plane.socket, *filled)
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Running]:
-    with plane_process() as plane:
-        (plane.catalog / "services.yaml").write_text(CATALOG)
-        plane.start()
-        host = plane.enrol("web-1", service=["web"], cidr=["10.9.0.0/24"])
-        plane.token(service=["web"], uses=3)
-        yield Running(plane, host)
-
 
 BAD_INPUT, REFUSED = 2, 1
 
@@ -258,142 +206,6 @@ def test_a_wrong_call_by_the_command_line(
     assert running.unchanged() == before
 
 
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    text: str
-
-    @property
-    def error(self) -> str:
-        return str(json.loads(self.text)["error"])
-
-
-def _call(running: Running, method: str, path: str, body: bytes) -> Answer:
-    connection = http.client.HTTPConnection("localhost", timeout=10)
-    connection.sock = socket.socket(socket.AF_UNIX)
-    connection.sock.connect(running.plane.socket)
-    try:
-        connection.request(method, path.replace("HOST", running.host.host_id), body=body)
-        response = connection.getresponse()
-        return Answer(response.status, response.read().decode())
-    finally:
-        connection.close()
-
-
-@pytest.mark.parametrize(
-    ("path", "body", "said"),
-    [
-        pytest.param(
-            "tokens", b'{"service": ["web"]', "cannot read the request's body as JSON", id="cut off"
-        ),
-        pytest.param(
-            "tokens", b"\xff\xfe", "cannot read the request's body as JSON", id="not text"
-        ),
-        pytest.param(
-            "tokens", b'["web"]', "expected a JSON object", id="a list where an object belongs"
-        ),
-        pytest.param(
-            "tokens",
-            b'{"services": ["web"]}',
-            "unknown field 'services'; did you mean \"service\"?",
-            id="a token by a field that does not exist",
-        ),
-        pytest.param(
-            "tokens",
-            b'{"service": "web"}',
-            "service: expected a list of texts, not 'web'",
-            id="a token with one text where a list belongs",
-        ),
-        pytest.param(
-            "tokens",
-            b'{"service": ["web"], "uses": NaN}',
-            "uses: expected a number from 1 to 1e+06, not nan",
-            id="a token for not a number of hosts",
-        ),
-        pytest.param(
-            "tokens",
-            b'{"service": ["web"], "uses": true}',
-            "uses: expected a number from 1 to 1e+06, not True",
-            id="a token for true hosts",
-        ),
-        pytest.param(
-            "tokens",
-            b'{"service": ["web"], "kind": "agnet"}',
-            "kind: unknown 'agnet'; did you mean \"agent\"?",
-            id="a token for a kind that does not exist",
-        ),
-        pytest.param(
-            "services/reviews/require-mesh",
-            b'{"force": "yes"}',
-            "cannot require the mesh: force: expected true or false, not 'yes'",
-            id="the mesh required with a word for true",
-        ),
-        pytest.param(
-            "services/reviews/require-mesh",
-            b'{"forced": true}',
-            "cannot require the mesh: unknown field 'forced'; did you mean \"force\"?",
-            id="the mesh required by a field that does not exist",
-        ),
-        pytest.param(
-            "services/ratings/allow-unmeshed",
-            b'{"cidrs": ["10.9.0.0/24"]}',
-            "cannot allow unmeshed endpoints: unknown field 'cidrs'; did you mean \"cidr\"?",
-            id="plaintext allowed by a field that does not exist",
-        ),
-        pytest.param(
-            "sources/files/accept",
-            b'{"all": true}',
-            "cannot accept the source: unknown field 'all'",
-            id="a source accepted with a field",
-        ),
-        pytest.param(
-            "hosts/HOST/grant",
-            b'{"add_services": ["api"]}',
-            "unknown field 'add_services'; did you mean \"add_service\"?",
-            id="a grant by a field that does not exist",
-        ),
-        pytest.param(
-            "hosts/HOST/grant",
-            b"{}",
-            "cannot change the grant: no change was asked for",
-            id="a grant changed by an empty object",
-        ),
-        pytest.param(
-            "hosts/HOST/revoke",
-            b'{"reason": 7}',
-            "cannot revoke the host: reason: expected a text, not 7",
-            id="a host revoked for a number",
-        ),
-    ],
-)
-def test_a_wrong_body(running: Running, path: str, body: bytes, said: str) -> None:
-    before = running.unchanged()
-    answer = _call(running, "POST", f"/v1/{path}", body)
-    assert (answer.status, said in answer.error) == (400, True), answer.text
-    assert running.unchanged() == before
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [
-        pytest.param("POST", "/v1/nothing", 404, id="a call that does not exist"),
-        pytest.param("DELETE", "/v1/hosts/HOST/revoke", 405, id="a method that does not exist"),
-        pytest.param("GET", "/v1/tokens/../../etc/passwd", 404, id="a path that climbs"),
-    ],
-)
-def test_a_call_that_leads_nowhere(running: Running, method: str, path: str, status: int) -> None:
-    before = running.unchanged()
-    assert _call(running, method, path, b"").status == status
-    assert running.unchanged() == before
-
-
-def test_a_body_that_is_too_large(running: Running) -> None:
-    before = running.unchanged()
-    body = json.dumps({"service": ["web"], "label": ["v=" + "1" * 70_000]}).encode()
-    assert _call(running, "POST", "/v1/tokens", body).status == 413
-    assert running.unchanged() == before
-
-
 def test_a_control_plane_that_is_not_there(running: Running) -> None:
     ended = command_line.run("hostmesh", "--api", running.plane.socket + ".gone", "services")
     assert ended.status == 1
@@ -403,7 +215,7 @@ def test_a_control_plane_that_is_not_there(running: Running) -> None:
 def test_every_refused_write_is_in_the_audit_log_and_none_made_a_traceback(
     running: Running,
 ) -> None:
-    _call(running, "POST", "/v1/sources/files/accept", b'{"why": 1}')
+    call(running, "POST", "/v1/sources/files/accept", b'{"why": 1}')
     running.hostmesh("service", "require-mesh", "reviews")
     log = running.plane.log()
     assert "call='POST /v1/sources/files/accept' user=" in log
