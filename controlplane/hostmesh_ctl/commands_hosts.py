@@ -148,4 +148,14 @@ def host_revoke(ctx: Context, host_: str, reason: str) -> None:
     ctx.show(answer, lambda: str(answer["done"]) if isinstance(answer, dict) else str(answer))
 
 
+@host.command("end-held")
+@click.confirmation_option(prompt="Are all hosts whose lease is held really gone?")
+@output_option
+@pass_context
+def host_end_held(ctx: Context) -> None:
+    """Let held leases end: so many hosts fell silent at once that none was taken out."""
+    answer = ctx.api.post("leases", "end-held")
+    ctx.show(answer, lambda: str(answer["done"]) if isinstance(answer, dict) else str(answer))
+
+
 COMMANDS: tuple[click.Command, ...] = (token, hosts, host)

@@ -86,6 +86,7 @@ class ControlPlane:
             config=config,
         )
         self._hosts = self._new_hosts()
+        self._host_mesh.attach(self._hosts)
         self._host_mesh.on_upstreams_changed = self._hosts.upstreams_changed
         self._grants: dict[str, Grant] = {}
         self._accounts = identities.AccountBook(config.trust_domain)

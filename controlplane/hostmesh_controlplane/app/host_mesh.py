@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
 from dataclasses import replace
+from typing import Protocol
 
 from hostmesh_controlplane.app.host_member import ServiceSummary
 from hostmesh_controlplane.app.mesh import Mesh
@@ -21,6 +22,17 @@ from hostmesh_core.model import MeshChange, RegisteredInstance
 
 DRAIN_SECONDS = 20.0
 """How long a leaving host waits for its peers' proxies; one that is away does not hold it."""
+
+
+class Registry(Protocol):
+    """What this asks of the registry of hosts (`app.hosts.Hosts`)."""
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """The hosts whose lease is held."""
+
+    def end_held(self) -> tuple[str, ...]:
+        """Let the held leases end."""
 
 
 class HostMesh:
@@ -55,7 +67,12 @@ class HostMesh:
         self._without_ipv6: set[str] = set()
         self.on_upstreams_changed: Callable[[str], None] = lambda _: None
         """Told a host's id when the sentences about its upstreams change."""
+        self._registry: Registry | None = None
         proxies.on_node = self.on_node
+
+    def attach(self, registry: Registry) -> None:
+        """Name the registry that tells this: the operator asks it of held leases."""
+        self._registry = registry
 
     # What the registry asks
 
@@ -146,6 +163,14 @@ class HostMesh:
     def connected(self, host_id: str) -> str:
         """Give the address a live stream comes from, or an empty text."""
         return self._connected.get(host_id, "")
+
+    def held(self) -> tuple[str, ...]:
+        """Give the hosts whose lease would have ended, but too many at once."""
+        return self._registry.held if self._registry else ()
+
+    def end_held(self) -> tuple[str, ...]:
+        """Let those leases end. Raises BadInput where none is held."""
+        return self._registry.end_held() if self._registry else ()
 
     def scope(self, host_id: str) -> Scope:
         """Give what a host's streams may see."""

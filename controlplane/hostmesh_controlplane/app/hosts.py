@@ -104,7 +104,10 @@ class Hosts:
             self._registrations.lease_ended(self._members[host_id])
         if swept.held != self._held:
             self._held = swept.held
-            log.error("leases held, too many would end at once hosts=%s", ",".join(swept.held))
+            log.error(
+                "leases held, too many would end at once; hostmesh host end-held hosts=%s",
+                ",".join(swept.held),
+            )
         for host_id in sorted(self._expiring):
             member = self._members[host_id]
             if member.connection.expire(now):

@@ -38,6 +38,12 @@ class HostsView(Protocol):
     def connected(self, host_id: str) -> str:
         """Give the address a live stream comes from, or an empty text."""
 
+    def held(self) -> tuple[str, ...]:
+        """Give the hosts whose lease would have ended, but too many at once."""
+
+    def end_held(self) -> tuple[str, ...]:
+        """Let those leases end. Raises BadInput where none is held."""
+
 
 class Operator:
     """The handlers, and the routes that lead to them."""
@@ -72,6 +78,7 @@ class Operator:
             Route("GET", "/v1/sources", self._sources),
             Route("POST", "/v1/sources/{name}/accept", self._accept),
             Route("GET", "/v1/hosts", self._list_hosts),
+            Route("POST", "/v1/leases/end-held", self._end_held),
             Route("POST", "/v1/hosts/{host}/grant", self._grant),
             Route("POST", "/v1/hosts/{host}/revoke", self._revoke),
             Route("GET", "/v1/tokens", self._tokens),
@@ -178,7 +185,8 @@ class Operator:
 
     def _host_row(self, record: HostRecord, now: float) -> answers.Row:
         address = self._hosts.connected(record.host_id)
-        state = "revoked" if record.revoked else ("connected" if address else "away")
+        away = "lease held" if record.host_id in self._hosts.held() else "away"
+        state = "revoked" if record.revoked else ("connected" if address else away)
         instances = self._mesh.state.instances.get(record.host_id, ())
         return {
             "id": record.host_id,
@@ -192,6 +200,11 @@ class Operator:
             "registered": [f"{i.service} {i.keys[0]}" for i in instances],
             "grant": record.grant.to_json(),
         }
+
+    async def _end_held(self, call: Call) -> object:
+        RequestBody(call.body, what="end the held leases").done()
+        ended = self._hosts.end_held()
+        return {"done": f"{len(ended)} held lease(s) end now", "hosts": list(ended)}
 
     async def _grant(self, call: Call) -> object:
         record = self._authority.find_host(call.path["host"])

@@ -59,9 +59,17 @@ class FakeHosts:
 
     def __init__(self) -> None:
         self.addresses: dict[str, str] = {}
+        self.silent: tuple[str, ...] = ()
 
     def connected(self, host_id: str) -> str:
         return self.addresses.get(host_id, "")
+
+    def held(self) -> tuple[str, ...]:
+        return self.silent
+
+    def end_held(self) -> tuple[str, ...]:
+        ended, self.silent = self.silent, ()
+        return ended
 
 
 class Desk:
@@ -235,6 +243,12 @@ def test_a_host_is_away_connected_and_revoked(tmp_path: Path) -> None:
 
         registered = [f"{REVIEWS} 10.0.0.1:9080"]
         assert await state() == ("web-1", "away", "", registered)
+        desk.hosts.silent = (host_id,)
+        assert await state() == ("web-1", "lease held", "", registered)
+        assert await desk.call("POST /v1/leases/end-held", {}) == {
+            "done": "1 held lease(s) end now",
+            "hosts": [host_id],
+        }
         desk.hosts.addresses[host_id] = "10.0.0.1"
         assert await state() == ("web-1", "connected", "10.0.0.1", registered)
         await desk.call("POST /v1/hosts/{host}/revoke", {"reason": "stolen"}, host="web-1")
@@ -317,6 +331,7 @@ def test_what_a_proxy_was_sent_has_stored_and_has_applied(tmp_path: Path) -> Non
         pytest.param("POST /v1/sources/{name}/accept", {"name": "files"}, id="accept"),
         pytest.param("POST /v1/hosts/{host}/grant", {"host": "web-1"}, id="grant"),
         pytest.param("POST /v1/hosts/{host}/revoke", {"host": "web-1"}, id="revoke a host"),
+        pytest.param("POST /v1/leases/end-held", {}, id="end held leases"),
         pytest.param("POST /v1/tokens", {}, id="make a token"),
         pytest.param("POST /v1/tokens/{id}/revoke", {"id": "0"}, id="revoke a token"),
     ],
@@ -335,4 +350,4 @@ def test_no_write_passes_over_a_field_that_it_does_not_know(
 
 def test_every_write_is_in_that_table(tmp_path: Path) -> None:
     writes = {route for route in Desk(tmp_path).routes if route.startswith("POST")}
-    assert len(writes) == 8, "a new write needs its line above"
+    assert len(writes) == 9, "a new write needs its line above"
