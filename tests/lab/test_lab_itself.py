@@ -1,5 +1,6 @@
 """The lab has to be right before anything that it shows can be."""
 
+import os
 import re
 import signal
 import subprocess
@@ -45,7 +46,13 @@ def test_a_cut_host_is_silent_until_it_is_restored(lab: Lab) -> None:
 
 def test_a_host_has_files_names_and_processes_of_its_own(lab: Lab) -> None:
     one, two = lab.host("one"), lab.host("two")
-    for place in ("/etc/hostmesh/x", "/var/lib/hostmesh/x", "/run/hostmesh/x", "/dev/shm/x"):
+    for place in (
+        "/etc/hostmesh/x",
+        "/var/lib/hostmesh/x",
+        "/run/hostmesh/x",
+        "/dev/shm/x",
+        "/root/x",
+    ):
         one.write(place, "one")
         assert not two.path(place).exists(), place
         assert not Path(place).exists(), place
@@ -97,26 +104,36 @@ def test_what_fails_inside_says_so(lab: Lab) -> None:
         lab.host("one").run(["false"])
 
 
+SLEEP = f"sleep {7_000_000 + os.getpid()}"
+
+
 def _machine() -> dict[str, object]:
-    """What a lab must not change: namespaces, links, mounts, lab processes, lab folders."""
-    listing = run(["ps", "-eo", "pid,args"]).stdout.splitlines()
+    """What a lab must not change: namespaces, links, mounts."""
     return {
         "netns": run(["ip", "netns"]).stdout,
         "links": re.sub(r"\d+: ", "", run(["ip", "-br", "link"]).stdout),
         "mounts": Path("/proc/self/mounts").read_text(),
-        "processes": [line for line in listing if "demo.holder" in line or "sleep 7777" in line],
-        "folders": sorted(path.name for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*")),
     }
+
+
+def _left_of(pid: int) -> list[str]:
+    """The folders and processes of the labs of one owner; other labs may run beside these tests."""
+    mine = f"{PREFIX}{pid}-"
+    lines = run(["ps", "-eo", "pid,args", "-ww"]).stdout.splitlines()
+    found = [line for line in lines if mine in line or line.endswith(SLEEP)]
+    return found + [path.name for path in Path(tempfile.gettempdir()).glob(f"{mine}*")]
 
 
 def test_the_end_of_the_lab_leaves_nothing() -> None:
     before = _machine()
     with Lab() as lab:
         host = lab.host("one")
-        host.run(["sh", "-c", "setsid sleep 7777 >/dev/null 2>&1 &"])
-        wait_until(lambda: "sleep 7777" in host.run(["ps", "ax"]).stdout)
-        assert _machine() != before  # the comparison can tell
+        host.run(["sh", "-c", f"setsid {SLEEP} >/dev/null 2>&1 &"])
+        wait_until(lambda: SLEEP in host.run(["ps", "ax"]).stdout)
+        assert len(_left_of(os.getpid())) >= 4  # the search can tell
+        assert _machine() == before
     assert _machine() == before
+    assert _left_of(os.getpid()) == []
 
 
 OWNER = """
@@ -124,7 +141,7 @@ import sys, time
 from hostmesh_ctl.demo.hosts import Lab
 with Lab() as lab:
     host = lab.host("one")
-    host.run(["sh", "-c", "setsid sleep 7777 >/dev/null 2>&1 &"])
+    host.run(["sh", "-c", f"setsid {sys.argv[2]} >/dev/null 2>&1 &"])
     print("up", flush=True)
     if sys.argv[1] == "keep":
         lab.leave_running()
@@ -134,7 +151,9 @@ with Lab() as lab:
 
 
 def _owner(how: str) -> subprocess.Popen[str]:
-    owner = subprocess.Popen([sys.executable, "-c", OWNER, how], stdout=subprocess.PIPE, text=True)
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER, how, SLEEP], stdout=subprocess.PIPE, text=True
+    )
     assert owner.stdout is not None
     assert owner.stdout.readline() == "up\n"
     return owner
@@ -147,15 +166,17 @@ def test_an_interrupted_owner_leaves_nothing(number: signal.Signals) -> None:
         owner.send_signal(number)
         assert owner.wait(10) != 0
     assert _machine() == before
+    assert _left_of(owner.pid) == []
 
 
 def test_a_killed_owner_leaves_a_folder_at_most_and_sweep_takes_it() -> None:
     before = _machine()
     with _owner("wait") as owner:
         owner.kill()
-    wait_until(lambda: _machine()["processes"] == before["processes"])
+    wait_until(lambda: len(_left_of(owner.pid)) <= 1, what="the end of its hosts")
     sweep()
     assert _machine() == before
+    assert _left_of(owner.pid) == []
 
 
 def test_a_kept_lab_lives_until_it_is_swept() -> None:
@@ -163,8 +184,10 @@ def test_a_kept_lab_lives_until_it_is_swept() -> None:
     with _owner("keep") as owner:
         assert owner.wait(10) == 0
     sweep()  # an ordinary sweep spares it
-    holders = [int(line.split()[0]) for line in _machine()["processes"] if "holder" in line]  # type: ignore[attr-defined]
+    lines = [line for line in _left_of(owner.pid) if "demo.holder" in line]
+    holders = [int(line.split()[0]) for line in lines]
     assert len(holders) >= 2
     assert sweep(kept=True)
     wait_until(lambda: not any(start_ticks(pid) for pid in holders))
+    wait_until(lambda: _left_of(owner.pid) == [], what="the end of all of it")
     assert _machine() == before

@@ -16,7 +16,6 @@ from hostmesh_testing.loaded import Loaded, told
 
 PORT = 9080
 WEB = f"{{name: web, port: {PORT}, protocol: http}}"
-NEXT = "{name: next, port: 9081, protocol: http}"
 ANSWER_SECONDS = 5.0
 APPLIED_SECONDS = 2.0
 
@@ -40,7 +39,7 @@ class Meshed:
         return Loaded(self.client.host, "web", PORT, self.apps)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def meshed() -> Iterator[Meshed]:
     with Lab() as lab:
         yield Meshed(LabMesh(lab))
@@ -86,12 +85,13 @@ def test_an_agent_killed_under_load_is_not_noticed_and_the_next_one_goes_on(
     agent.kill(pid)
     _next_agent(agent, pid)
     agent.wait_ready()
-    host = meshed.mesh.host("late")
-    start_app(host, "http", "late", 9081)
-    meshed.mesh.join(host, [NEXT])
-    meshed.mesh.wait_meshed("next", 1)
+    late = f"late-{whose}"
+    host = meshed.mesh.host(late)
+    start_app(host, "http", late, 9081)
+    meshed.mesh.join(host, [f"{{name: {late}, port: 9081, protocol: http}}"])
+    meshed.mesh.wait_meshed(late, 1)
     if whose == "client":
-        cluster = "next.default.mesh.internal"
+        cluster = f"{late}.default.mesh.internal"
         took = wait_for("it in the same Envoy", lambda: agent.upstreams(cluster, 9081))
         assert took < APPLIED_SECONDS
     assert agent.envoy_pids() == envoys
@@ -116,6 +116,9 @@ def test_a_control_plane_away_is_not_noticed_and_restarts_come_back_from_what_is
     took = time.monotonic() - began
     print(f"answered {took:.2f} s after the agent's start, without a control plane")
     assert took < ANSWER_SECONDS
+    meshed.mesh.control_plane.start()
+    client.wait_ready()
+    meshed.mesh.wait_meshed("web", 2)
 
 
 def test_a_frozen_control_plane_expires_nobody(meshed: Meshed) -> None:

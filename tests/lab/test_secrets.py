@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hostmesh_ctl.demo.hosts import MORE_ENVIRONMENT, Host, Lab
-from hostmesh_ctl.demo.mesh import Agent, wait_for
+from hostmesh_ctl.demo.mesh import JOIN_FILE, Agent, wait_for
 from hostmesh_testing.lab_mesh import LabMesh, call, start_app
 
 PORT = 9080
@@ -65,7 +65,7 @@ def test_token_and_keys_are_nowhere_to_be_read(mesh: LabMesh) -> None:
         assert len(visible) > 5
         assert [name for name, text in visible.items() if secret.encode() in text] == []
         assert [name for name, text in visible.items() if READABLE.search(text)] == []
-    assert not host.path("/root/join.token").exists()
+    assert not host.path(JOIN_FILE).exists()
     store = mesh.cp.path("/var/lib/hostmesh-controlplane")
     stored = [path for path in store.rglob("*") if path.is_file()]
     assert stored

@@ -17,6 +17,7 @@ from pathlib import Path
 
 PRIVATE = Path("/run/lab")
 """Where the layers of this host's folders are; on its own tmpfs, gone with it."""
+HOME = Path("/root")
 OVERLAID = ("/etc", "/var/lib")
 """Seen as on the machine, written privately."""
 
@@ -37,13 +38,14 @@ def closed_ancestor(path: Path) -> Path | None:
 def expose(paths: Sequence[Path]) -> None:
     """Let processes of any user reach `paths` though they lie in a private folder.
 
-    The folder is covered by an open, empty one that holds these paths and nothing else.
+    The folder is covered by an open, empty one that holds these paths and nothing else; root's
+    home always is, for what a host's root leaves there is the host's own.
     """
     wanted = {path: closed_ancestor(path) for path in paths if path.exists()}
     closed = {path: above for path, above in wanted.items() if above is not None}
     for number, path in enumerate(closed):
         _bind(path, PRIVATE / f"exposed/{number}")
-    for above in sorted(set(closed.values())):
+    for above in sorted({HOME, *closed.values()}):
         mount("-t", "tmpfs", "-o", "mode=0755", "lab-open", str(above))
     # Shorter first: what lies inside another exposed path is there already.
     for number, path in sorted(enumerate(closed), key=lambda item: len(item[1].parts)):

@@ -20,16 +20,14 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
-from hostmesh_core.errors import HostmeshError
 from hostmesh_ctl.demo import commands
-from hostmesh_ctl.demo.processes import Running, child_of, start_ticks
+from hostmesh_ctl.demo.namespaces import SYSTEM_PATH, Holder, LabUnavailable
+from hostmesh_ctl.demo.processes import Running, start_ticks
 
 PREFIX = "hostmesh-lab-"
 HOSTS_AT_MOST = 200
-SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MORE_ENVIRONMENT: dict[str, str] = {}
 """What every process of the lab gets besides; for tests of what the environment must not change."""
-NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid")
 NEEDED = (
     "ip",
     "bridge",
@@ -41,10 +39,6 @@ NEEDED = (
     "ip6tables",
     "ipset",
 )
-
-
-class LabUnavailable(HostmeshError):
-    """This machine cannot make lab hosts; the text says what is missing."""
 
 
 def check_machine() -> None:
@@ -63,60 +57,6 @@ def check_machine() -> None:
 def program(name: str) -> str:
     """Give the path of one of our programs: it lies beside the running Python."""
     return str(Path(sys.executable).parent / name)
-
-
-class Holder:
-    """A set of namespaces and the process that keeps them."""
-
-    def __init__(self, hostname: str, exposed: Sequence[Path], log: Path) -> None:
-        wanted = {"hostname": hostname, "expose": [str(path) for path in exposed]}
-        argv = ["unshare", *NAMESPACES, "--fork", "--kill-child", "--mount-proc"]
-        argv += [sys.executable, "-m", "hostmesh_ctl.demo.holder", json.dumps(wanted)]
-        with log.open("wb") as errors:
-            self._outer = subprocess.Popen(  # noqa: S603 - fixed words and our own module
-                argv,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                start_new_session=True,  # Ctrl-C is for the lab's owner, who ends hosts in order
-                env={"PATH": SYSTEM_PATH, "LANG": "C.UTF-8"},
-            )
-        assert self._outer.stdout is not None  # noqa: S101 - asked for above
-        if self._outer.stdout.readline() != b"ready\n":
-            self._outer.kill()
-            self._outer.wait()
-            raise LabUnavailable(f"cannot make host {hostname}: {log.read_text().strip()[-500:]}")
-        self.pid = child_of(self._outer.pid)
-
-    def enter(self, *, network_only: bool = False) -> list[str]:
-        """Give the words that run what follows them inside."""
-        kinds = ("--net",) if network_only else NAMESPACES
-        return ["nsenter", f"--target={self.pid}", *kinds, "--"]
-
-    def keep(self) -> None:
-        """Let it outlive this process."""
-        with contextlib.suppress(OSError):
-            os.write(self._control, b"keep\n")
-
-    def close(self) -> None:
-        """End every process inside, and with them the namespaces."""
-        with contextlib.suppress(OSError):
-            self._pipes_close()
-        try:
-            self._outer.wait(5.0)
-        except subprocess.TimeoutExpired:
-            self._outer.kill()  # takes the inner one along (--kill-child)
-            self._outer.wait()
-
-    @property
-    def _control(self) -> int:
-        assert self._outer.stdin is not None  # noqa: S101 - asked for in __init__
-        return self._outer.stdin.fileno()
-
-    def _pipes_close(self) -> None:
-        for pipe in (self._outer.stdin, self._outer.stdout):
-            if pipe is not None:
-                pipe.close()
 
 
 class Host:
@@ -330,15 +270,19 @@ class Lab:
                 holder.close()
             for host in self.hosts.values():
                 for running in host.processes:
-                    running.wait(5.0)
+                    running.reap()
             shutil.rmtree(self.folder, ignore_errors=True)
         atexit.unregister(self.close)
 
     def __enter__(self) -> Self:
-        """Let TERM and HUP end the block as Ctrl-C does, so that it cleans up."""
+        """Let TERM and HUP end the block as Ctrl-C does, so that it cleans up.
+
+        Ctrl-C itself too: a shell lets what it starts in the background ignore it.
+        """
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGHUP):
                 self._handlers[number] = signal.signal(number, _leave)
+            self._handlers[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
         return self
 
     def __exit__(

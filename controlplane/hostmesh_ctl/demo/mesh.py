@@ -19,6 +19,8 @@ AGENT_UID = 1500
 ENVOY_UID = 1337
 READY_SECONDS = 30.0
 LAYOUT = HostLayout()
+JOIN_FILE = "/run/join.token"
+"""On the host's own /run: a token never lies on a disk of this machine."""
 Row = Mapping[str, object]
 
 
@@ -136,8 +138,8 @@ class Agent:
 
     def join(self, token: str) -> str:
         """Enrol with a token from a file; give what `join` prints. Raises CommandFailed."""
-        self.host.write("/root/join.token", token + "\n", mode=0o600)
-        words = ["join", "--token-file", "/root/join.token", *self._users()]
+        self.host.write(JOIN_FILE, token + "\n", mode=0o600)
+        words = ["join", "--token-file", JOIN_FILE, *self._users()]
         return self.command(*words)
 
     def start(self) -> None:

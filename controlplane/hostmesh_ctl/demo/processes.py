@@ -95,6 +95,8 @@ class Running:
         """Send a signal; nothing happens if it has ended."""
         if self.alive and self.pid:
             send(self.pid, number)
+            if number == signal.SIGCONT:
+                send(self._outer.pid, number)  # nsenter stops itself when what it entered stops
 
     def wait(self, seconds: float) -> int | None:
         """Wait for its end and give its exit status; None = it still runs after `seconds`."""
@@ -109,6 +111,13 @@ class Running:
         if self.wait(seconds) is None:
             self.signal(signal.SIGKILL)
         return self.wait(5.0)
+
+    def reap(self) -> None:
+        """Take in the end of a process whose host is gone."""
+        send(self._outer.pid, signal.SIGCONT)
+        if self.wait(2.0) is None:
+            self._outer.kill()
+            self._outer.wait()
 
     def said(self) -> str:
         """Give all that it has written so far."""

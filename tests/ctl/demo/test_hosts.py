@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hostmesh_ctl.demo import hosts
-from hostmesh_ctl.demo.hosts import LabUnavailable
+from hostmesh_ctl.demo.namespaces import LabUnavailable
 
 
 def test_only_root_can_make_hosts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from hostmesh_ctl.demo import consul_binary, story
 from hostmesh_ctl.demo.consul_binary import ConsulMissing
-from hostmesh_ctl.demo.hosts import LabUnavailable
+from hostmesh_ctl.demo.namespaces import LabUnavailable
 
 
 def test_without_a_consul_the_demo_says_so_first_and_goes_on(
