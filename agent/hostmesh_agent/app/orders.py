@@ -75,15 +75,17 @@ class Orders:
         return {"complete": await self._parts.host.drain()}
 
     async def _leave(self, call: Call, progress: Progress) -> object:
-        """Endpoints first, then rules and names, then Envoy, then the identity."""
+        """Endpoints first, then inbound rules, Envoy, all that is left, and last the identity."""
         await self._drain(call, progress)
-        progress("removing rules and names")
+        progress("giving the ports back; Envoy finishes its connections")
         capture = self._parts.capture
+        capture.set_wanted(Wanted.RELEASED)
+        await capture.wait_removed(REMOVED_SECONDS)
+        await self._parts.envoy.drain_and_stop()
+        progress("removing what is left of rules, routes and names")
         capture.set_names({})
         capture.set_wanted(Wanted.LEFT)
         removed = await capture.wait_removed(REMOVED_SECONDS)
-        progress("Envoy finishes its connections")
-        await self._parts.envoy.drain_and_stop()
         self._disk.forget()
         self._on_left()
         rest = "" if removed else "; rules are left: hostmesh-agent redirect remove"
