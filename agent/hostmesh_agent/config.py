@@ -83,6 +83,10 @@ class HealthCheck:
     healthy_after: int = 1
 
 
+ServiceKey = tuple[str, str, int]
+"""Name, namespace and port as agent.yaml has them: what names one service of a host."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceConfig:
     """One entry of `services:`: an app on this host that peers may call."""
@@ -111,6 +115,11 @@ class ServiceConfig:
     labels: tuple[tuple[str, str], ...] = ()
     weight: int = 1
     health: HealthCheck = field(default_factory=HealthCheck)
+
+    @property
+    def key(self) -> ServiceKey:
+        """What names this service among those of the host."""
+        return (self.name, self.namespace, self.port)
 
     @property
     def dialled_port(self) -> int:

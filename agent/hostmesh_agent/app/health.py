@@ -6,20 +6,12 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
-from hostmesh_agent.config import CheckKind, ServiceConfig
+from hostmesh_agent.config import CheckKind, ServiceConfig, ServiceKey
 from hostmesh_agent.edges.probes import Check, CheckFailed
 from hostmesh_agent.logic import health
 from hostmesh_agent.logic.health import AppHealth
 
 log = logging.getLogger("hostmesh.health")
-
-ServiceKey = tuple[str, str, int]
-"""Name, namespace and port as agent.yaml has them: what names one service of a host."""
-
-
-def key_of(service: ServiceConfig) -> ServiceKey:
-    """Give the key of a service."""
-    return (service.name, service.namespace, service.port)
 
 
 class Clock(Protocol):
@@ -77,7 +69,7 @@ class HealthService:
     def replace(self, services: Sequence[ServiceConfig]) -> None:
         """Check these from now on; what is still among them keeps its state."""
         self._services = tuple(services)
-        kept = {key_of(service) for service in services}
+        kept = {service.key for service in services}
         self._states = {key: state for key, state in self._states.items() if key in kept}
         self._changed.set()
 
@@ -116,14 +108,14 @@ class HealthService:
             await self._ask(question)
         except CheckFailed as error:
             failure = str(error)
-        before = self._states.get(key_of(service), AppHealth())
+        before = self._states.get(service.key, AppHealth())
         after = health.observe(before, failure, service.health)
         self._take(service, after)
         return after
 
     def _take(self, service: ServiceConfig, state: AppHealth) -> None:
-        before = self._states.get(key_of(service), AppHealth())
-        self._states[key_of(service)] = state
+        before = self._states.get(service.key, AppHealth())
+        self._states[service.key] = state
         if state.healthy != before.healthy:
             word = "healthy" if state.healthy else "unhealthy"
             log.info("service %s is %s: %s", service.name, word, state.reason or "it answers")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
 from hostmesh_agent.app.health import Addresses, HealthService
-from hostmesh_agent.config import AgentConfig, CheckKind, ServiceConfig
+from hostmesh_agent.config import AgentConfig, CheckKind, ServiceConfig, ServiceKey
 from hostmesh_agent.edges import interfaces, probes, proof
 from hostmesh_agent.edges.clock import SystemClock
 from hostmesh_agent.edges.entropy import SystemEntropy
@@ -19,7 +19,7 @@ from hostmesh_agent.edges.identity_disk import Membership
 from hostmesh_agent.edges.probes import Check
 from hostmesh_agent.logic import health, registration, workloads
 from hostmesh_agent.logic.health import AppHealth
-from hostmesh_agent.logic.registration import Message, Place, ServiceKey, State
+from hostmesh_agent.logic.registration import Message, Place, State
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.bundle import TrustBundles
 from hostmesh_core.capture_plan import PROOF_PORTS
@@ -218,7 +218,7 @@ class Registrar:
 
     async def _prove_all(self) -> None:
         for service in self._config.services:
-            key = registration.key_of(service)
+            key = service.key
             if key in self._state.proven or key in self._state.leaving:
                 continue
             target = self._target(service)
@@ -226,7 +226,7 @@ class Registrar:
                 await self._prove(service, target)
 
     async def _prove(self, service: ServiceConfig, target: proof.Target) -> None:
-        key = registration.key_of(service)
+        key = service.key
         try:
             detail, seconds = await self._asking.prove(
                 target, self._credentials(service), within=PROOF_SECONDS
@@ -248,7 +248,7 @@ class Registrar:
 
     def _target(self, service: ServiceConfig) -> proof.Target | None:
         """Give what to dial, or note what is still lacking."""
-        key = registration.key_of(service)
+        key = service.key
         verdict = self._verdict_of(service)
         lacking = self._lacking(service, verdict)
         if lacking or verdict is None:
@@ -322,7 +322,7 @@ class Registrar:
         return next((item for item in listed if (item.service, item.port) == named), None)
 
     def _view(self, service: ServiceConfig) -> ServiceView:
-        key = registration.key_of(service)
+        key = service.key
         known = self.health.states.get(key, AppHealth())
         addresses = self._registered(service)
         verdict = self._verdict_of(service)

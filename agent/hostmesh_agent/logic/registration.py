@@ -7,7 +7,7 @@ carries every service's health, so a `HealthReport` is only sent for what change
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from hostmesh_agent.config import AgentConfig, PortsConfig, ServiceConfig, Upstream
+from hostmesh_agent.config import AgentConfig, PortsConfig, ServiceConfig, ServiceKey, Upstream
 from hostmesh_agent.logic.health import AppHealth
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.ids import Identity
@@ -15,8 +15,6 @@ from hostmesh_core.ids import Identity
 SETTLE_SECONDS = 5.0
 """An agent that restarts finds a living Envoy and its rules in about one."""
 
-ServiceKey = tuple[str, str, int]
-"""Name, namespace and port as agent.yaml has them."""
 Message = pb.Register | pb.HealthReport
 
 
@@ -58,11 +56,6 @@ class State:
 Step = tuple[State, tuple[Message, ...]]
 
 
-def key_of(service: ServiceConfig) -> ServiceKey:
-    """Give the key of a service."""
-    return (service.name, service.namespace, service.port)
-
-
 def start(config: AgentConfig, place: Place, *, granted: Identity | None) -> Step:
     """Declare every service of the configuration. `granted`: the grant's only identity."""
     default = config.outbound.default_identity or granted
@@ -80,8 +73,8 @@ def start(config: AgentConfig, place: Place, *, granted: Identity | None) -> Ste
 
 def configured(state: State, services: Sequence[ServiceConfig]) -> Step:
     """Take in a changed `services:`; what changed itself is to be proven again."""
-    same = {key_of(s) for s in services if s in state.services}
-    keys = {key_of(service) for service in services}
+    same = {s.key for s in services if s in state.services}
+    keys = {service.key for service in services}
     after = replace(
         state,
         services=tuple(services),
@@ -102,7 +95,7 @@ def moved(state: State, place: Place) -> Step:
 
 def proven(state: State, service: ServiceConfig, health: AppHealth) -> Step:
     """Register a service whose proof has reached the app; its result is the first health."""
-    key = key_of(service)
+    key = service.key
     after = replace(
         state,
         proven=state.proven | {key},
@@ -114,7 +107,7 @@ def proven(state: State, service: ServiceConfig, health: AppHealth) -> Step:
 
 def checked(state: State, service: ServiceConfig, health: AppHealth) -> Step:
     """Take in an app's health."""
-    key = key_of(service)
+    key = service.key
     after = replace(state, health={**state.health, key: health})
     if key not in state.proven or state.uncaptured is not None:
         return after, ()
@@ -145,13 +138,13 @@ def settled(state: State) -> Step:
 
 
 def _proven_of(state: State) -> tuple[ServiceConfig, ...]:
-    return tuple(service for service in state.services if key_of(service) in state.proven)
+    return tuple(service for service in state.services if service.key in state.proven)
 
 
 def drained(state: State, services: Iterable[str] = ()) -> State:
     """Take in that these services (none named = all) deregister; `Drain` itself says so."""
     wanted = frozenset(services)
-    keys = {key_of(s) for s in state.services if not wanted or s.name in wanted}
+    keys = {s.key for s in state.services if not wanted or s.name in wanted}
     return replace(state, proven=state.proven - keys, leaving=state.leaving | keys)
 
 
@@ -219,15 +212,15 @@ def _declaration(state: State, service: ServiceConfig) -> pb.ServiceRegistration
         region=state.place.region,
         zone=state.place.zone,
         network=state.place.network,
-        declared_only=key_of(service) not in state.proven,
+        declared_only=service.key not in state.proven,
     )
 
 
 def _status(state: State, service: ServiceConfig) -> tuple[pb.Status, str]:
-    health = state.health.get(key_of(service), AppHealth())
+    health = state.health.get(service.key, AppHealth())
     if state.uncaptured is not None and state.settled:
         return pb.STATUS_NOT_CAPTURED, state.uncaptured
-    if health.healthy is None or key_of(service) not in state.proven:
+    if health.healthy is None or service.key not in state.proven:
         # Nothing is known: what lived before this agent process stays as it is.
         return pb.STATUS_UNSPECIFIED, ""
     return (pb.STATUS_HEALTHY if health.healthy else pb.STATUS_UNHEALTHY), health.reason

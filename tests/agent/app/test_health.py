@@ -1,7 +1,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from hostmesh_agent.app.health import Addresses, HealthService, key_of
+from hostmesh_agent.app.health import Addresses, HealthService
 from hostmesh_agent.config import CheckKind, HealthCheck, ServiceConfig
 from hostmesh_agent.edges.probes import Check, CheckFailed
 from hostmesh_agent.logic.health import AppHealth
@@ -109,7 +109,7 @@ def test_a_changed_configuration_is_followed_and_what_stays_keeps_its_health() -
         world.asked.clear()
         await world.clock.pass_(6)
         assert world.ports() == {9090}
-        assert list(world.health.states) == [key_of(API)]
+        assert list(world.health.states) == [API.key]
         assert sorted(world.told) == ["api up", "web up"], "nobody is told of what did not change"
 
     play(scene, WEB, API)
