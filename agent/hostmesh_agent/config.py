@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from hostmesh_core import ports
+from hostmesh_core.capture_plan import DEFAULT_VIP4, DEFAULT_VIP6
 from hostmesh_core.host_layout import DEFAULT_INSTANCE
 from hostmesh_core.ids import Identity
 from hostmesh_core.model import InboundMode, Protocol
@@ -153,6 +154,9 @@ class CaptureConfig:
     exclude_uids: tuple[int, ...] = ()
     endpoint_cidrs: tuple[str, ...] = ("0.0.0.0/0", "::/0")
     """Which endpoint addresses the agent may ask the redirector to capture."""
+    vip4_range: str = DEFAULT_VIP4
+    vip6_range: str = DEFAULT_VIP6
+    """The networks of virtual addresses: what controlplane.yaml says, where it says others."""
     on_envoy_down_inbound: OnEnvoyDown | None = None
     """None = closed where every inbound port is strict, else open."""
     on_envoy_down_outbound: OnEnvoyDown = OnEnvoyDown.OPEN

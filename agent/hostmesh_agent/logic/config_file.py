@@ -33,6 +33,8 @@ _FIXED_PORTS = {
 }
 """Ports that no service of this host may have, whatever `ports:` says."""
 MAX_UPSTREAMS = 64
+_WIDEST = {4: 12, 6: 48}
+"""Prefix lengths: a wider range of virtual addresses would swallow somebody's real ones."""
 _MAX_UID = 2**32 - 2
 
 
@@ -143,6 +145,8 @@ def _capture(section: Section) -> CaptureConfig:
         exclude_outbound_cidrs=_cidrs(section, "exclude_outbound_cidrs", ()),
         exclude_uids=section.integers("exclude_uids", low=0, high=_MAX_UID),
         endpoint_cidrs=_cidrs(section, "endpoint_cidrs", default.endpoint_cidrs),
+        vip4_range=_range(section, "vip4_range", default.vip4_range, version=4),
+        vip6_range=_range(section, "vip6_range", default.vip6_range, version=6),
         on_envoy_down_inbound=section.maybe_choice("on_envoy_down_inbound", OnEnvoyDown),
         on_envoy_down_outbound=section.choice(
             "on_envoy_down_outbound", OnEnvoyDown, default=OnEnvoyDown.OPEN
@@ -154,6 +158,17 @@ def _cidrs(section: Section, key: str, default: tuple[str, ...]) -> tuple[str, .
     texts = section.texts(key, default=default)
     networks = (section.attempt(partial(ipaddress.ip_network, text), key=key) for text in texts)
     return tuple(str(network) for network in networks if network is not None)
+
+
+def _range(section: Section, key: str, default: str, *, version: int) -> str:
+    text = section.text(key, default=default)
+    network = section.attempt(partial(ipaddress.ip_network, text), key=key)
+    if network is not None and network.version != version:
+        section.refuse(key, f"expected an IPv{version} network, not {text!r}")
+    elif network is not None and network.prefixlen < _WIDEST[version]:
+        widest = _WIDEST[version]
+        section.refuse(key, f"expected /{widest} or narrower: all of it is captured, not {text!r}")
+    return str(network or default)
 
 
 def _names(section: Section) -> NamesConfig:

@@ -52,6 +52,8 @@ def plan(
         exclude_outbound_cidrs=_cidrs(capture.exclude_outbound_cidrs, "exclude_outbound_cidrs"),
         exclude_uids=tuple(sorted(set(capture.exclude_uids))),
         endpoint_cidrs=_cidrs(capture.endpoint_cidrs, "endpoint_cidrs"),
+        vip4=capture.vip4_range,
+        vip6=capture.vip6_range,
         on_down_inbound=_on_down_inbound(config, captured),
         on_down_outbound=OnDown(capture.on_envoy_down_outbound.value),
         dns=DnsBlock.HOSTS if config.dns is DnsMode.HOSTS else DnsBlock.OFF,
