@@ -49,8 +49,6 @@ class ApiClient:
         if query:
             path += "?" + urlencode(query)
         status, raw = self._exchange(method, path, body)
-        if status == 413:
-            raise BadInput("cannot send so much in one call: shorten what the options hold")
         try:
             answer = json.loads(raw)
         except ValueError as error:

@@ -306,3 +306,5 @@ def _audit(line: operator_api.Audited) -> None:
         "call=%r user=%s uid=%d pid=%d body=%r outcome=%r",
         *(line.call, line.caller.user, line.caller.uid, line.caller.pid, body, line.outcome),
     )
+    if line.bug is not None:
+        log.error("operator call failed call=%r", line.call, exc_info=line.bug)

@@ -70,6 +70,8 @@ class Audited:
     call: str
     body: Mapping[str, object] = field(default_factory=dict)
     outcome: str = "done"
+    bug: Exception | None = None
+    """What a handler should not have raised; for the log, the caller gets a sentence."""
 
 
 Audit = Callable[[Audited], None]
@@ -89,34 +91,66 @@ def _caller(request: web.Request) -> Caller:
 
 
 async def _body(request: web.Request) -> dict[str, object]:
-    raw = await request.read()
+    try:
+        raw = await request.read()
+    except web.HTTPRequestEntityTooLarge as error:
+        raise BadInput(
+            f"cannot read a request's body of more than {MAX_BODY_BYTES} bytes: shorten what the "
+            "options hold"
+        ) from error
     if not raw:
         return {}
     try:
         body = json.loads(raw)
     except ValueError as error:
         raise BadInput(f"cannot read the request's body as JSON: {error}") from error
+    except RecursionError as error:
+        raise BadInput("cannot read the request's body as JSON: nested too deeply") from error
     if not isinstance(body, dict):
         raise BadInput("cannot use the request's body: expected a JSON object")
     return body
 
 
+@dataclass(slots=True)
+class _Answer:
+    """What one request comes to."""
+
+    body: dict[str, object] = field(default_factory=dict)
+    outcome: str = "done"
+    status: int = 200
+    text: str = ""
+    bug: Exception | None = None
+
+    def refuse(self, sentence: str, status: int) -> None:
+        """Answer with an error."""
+        self.outcome, self.status = sentence, status
+        self.text = json.dumps({"error": sentence})
+
+
+async def _answer(request: web.Request, handler: Handler, caller: Caller) -> _Answer:
+    answer = _Answer()
+    try:
+        answer.body = await _body(request)
+        call = Call(dict(request.match_info), dict(request.query), answer.body, caller)
+        answer.text = json.dumps(await handler(call))
+    except HostmeshError as error:
+        status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
+        answer.refuse(str(error), status)
+    except Exception as error:  # noqa: BLE001 (a bug is still answered in words, and audited)
+        answer.bug = error
+        sentence = f"cannot carry out {request.method} {request.path}: a bug in the control plane"
+        answer.refuse(f"{sentence} ({type(error).__name__}); its log has the traceback", 500)
+    return answer
+
+
 def _endpoint(route: Route, audit: Audit) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(request: web.Request) -> web.Response:
         caller = _caller(request)
-        body: dict[str, object] = {}
-        outcome, status = "done", 200
-        try:
-            body = await _body(request)
-            call = Call(dict(request.match_info), dict(request.query), body, caller)
-            result = await route.handler(call)
-        except HostmeshError as error:
-            outcome = str(error)
-            status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
-            result = {"error": outcome}
-        if route.method != "GET":
-            audit(Audited(caller, f"{route.method} {request.path}", body, outcome))
-        return web.json_response(result, status=status)
+        given = await _answer(request, route.handler, caller)
+        if route.method != "GET" or given.bug is not None:
+            call = f"{route.method} {request.path}"
+            audit(Audited(caller, call, given.body, given.outcome, given.bug))
+        return web.json_response(text=given.text, status=given.status)
 
     return answer
 

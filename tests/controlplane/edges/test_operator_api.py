@@ -4,6 +4,7 @@ import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from hostmesh_controlplane.edges import operator_api
@@ -97,6 +98,76 @@ def test_what_is_no_call_is_refused_in_words(
         return None
 
     asyncio.run(_serve(tmp_path / "api.sock", [Route("POST", "/v1/x", _echo)], use))
+
+
+async def _post(path: Path, body: bytes) -> tuple[int, object]:
+    """Write a body of any bytes, as no client of ours would."""
+    connector = aiohttp.UnixConnector(str(path))
+    async with aiohttp.ClientSession(connector=connector) as session:
+        answer = await session.post("http://localhost/v1/x", data=body)
+        return answer.status, await answer.json()
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        pytest.param(b"[" * 60_000, "nested too deeply", id="more brackets than the stack holds"),
+        pytest.param(b"{", "cannot read the request's body as JSON", id="half an object"),
+        pytest.param(b"[]", "expected a JSON object", id="no object"),
+        pytest.param(b" " * 100_000, "more than 65536 bytes", id="more than is read"),
+    ],
+)
+def test_a_body_that_is_no_object_is_bad_input_and_audited(
+    tmp_path: Path, body: bytes, words: str
+) -> None:
+    audited: list[Audited] = []
+    path = tmp_path / "api.sock"
+
+    async def play() -> tuple[int, object]:
+        routes = [Route("POST", "/v1/x", _echo)]
+        async with operator_api.serve(str(path), routes, audit=audited.append):
+            return await _post(path, body)
+
+    status, answer = asyncio.run(play())
+    (line,) = audited
+    assert words in line.outcome
+    assert (status, answer) == (400, {"error": line.outcome})
+
+
+async def _buggy(_: Call) -> object:
+    raise KeyError("a secret of the inside")
+
+
+async def _not_json(_: Call) -> object:
+    return object()
+
+
+@pytest.mark.parametrize(
+    ("method", "handler", "kind"),
+    [
+        pytest.param("POST", _buggy, KeyError, id="a write"),
+        pytest.param("GET", _buggy, KeyError, id="a read, which is else not audited"),
+        pytest.param("POST", _not_json, TypeError, id="an answer that is no JSON"),
+    ],
+)
+def test_a_bug_is_answered_in_a_sentence_and_audited(
+    tmp_path: Path,
+    method: str,
+    handler: Callable[[Call], Awaitable[object]],
+    kind: type[Exception],
+) -> None:
+    def use(api: ApiClient) -> object:
+        with pytest.raises(HostmeshError) as failed:
+            api.get("x") if method == "GET" else api.post("x")
+        return str(failed.value)
+
+    routes = [Route(method, "/v1/x", handler)]
+    said, audited = asyncio.run(_serve(tmp_path / "api.sock", routes, use))
+    (line,) = audited
+    assert said == line.outcome
+    assert line.outcome.startswith(f"cannot carry out {method} /v1/x: a bug")
+    assert "secret" not in line.outcome
+    assert isinstance(line.bug, kind)
 
 
 def test_an_absent_control_plane_is_named_with_the_next_command(tmp_path: Path) -> None:
