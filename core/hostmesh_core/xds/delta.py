@@ -23,6 +23,7 @@ from hostmesh_core.xds import order, rejection
 from hostmesh_core.xds.reports import Acked, Nacked, TypeStatus
 from hostmesh_core.xds.resource import Resource, Resources
 from hostmesh_core.xds.subscription import WILDCARD, Subscription, is_legacy_wildcard
+from hostmesh_core.xds.type_state import TypeState
 
 __all__ = ["Acked", "DeltaStream", "Nacked", "Turn", "TypeStatus"]
 
@@ -50,18 +51,12 @@ class _Sent:
 
 
 @dataclass(slots=True)
-class _Type:
-    type_url: str
-    subscription: Subscription = field(default_factory=Subscription)
+class _Type(TypeState):
     held: dict[str, str | None] = field(default_factory=dict)
     """Name → version that the client has once all in flight is accepted; None = told absent."""
     in_flight: dict[str, _Sent] = field(default_factory=dict)
-    quarantine: dict[str, str] = field(default_factory=dict)
     alone: set[str] = field(default_factory=set)
     """Suspects of a refusal that named nobody: each travels in a response of its own."""
-    count: int = 0
-    acked: str = ""
-    nacked: Nacked | None = None
 
 
 def _is_absent(_type_url: str, _name: str) -> bool:
@@ -147,18 +142,7 @@ class DeltaStream:
 
     def status(self) -> dict[str, TypeStatus]:
         """Tell where each type stands."""
-        return {
-            type_url: TypeStatus(
-                type_url,
-                state.subscription.wildcard,
-                len(state.subscription.names),
-                str(state.count or ""),
-                state.acked,
-                state.nacked,
-                tuple(sorted(state.quarantine)),
-            )
-            for type_url, state in self._types.items()
-        }
+        return {type_url: state.status() for type_url, state in self._types.items()}
 
     def in_flight(self, type_url: str) -> bool:
         """Tell whether a response of this type waits for its answer."""

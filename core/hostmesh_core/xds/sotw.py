@@ -16,6 +16,7 @@ from hostmesh_core.xds import order, rejection
 from hostmesh_core.xds.reports import Acked, Nacked, TypeStatus
 from hostmesh_core.xds.resource import Resource, Resources
 from hostmesh_core.xds.subscription import ALWAYS_NAMED, WILDCARD, Subscription
+from hostmesh_core.xds.type_state import TypeState
 
 WHOLE = frozenset({type_urls.CLUSTER, type_urls.LISTENER})
 """Types of which every response holds everything: what is not in it is gone."""
@@ -31,9 +32,7 @@ class SotwTurn:
 
 
 @dataclass(slots=True)
-class _Type:
-    type_url: str
-    subscription: Subscription = field(default_factory=Subscription)
+class _Type(TypeState):
     named: bool = False
     """Names were asked for once: from then on, none means none."""
     held: dict[str, str] = field(default_factory=dict)
@@ -42,10 +41,6 @@ class _Type:
     """What the client has accepted: stands in for what it refused."""
     last: tuple[Resource, ...] = ()
     nonce: str = ""
-    quarantine: dict[str, str] = field(default_factory=dict)
-    count: int = 0
-    acked: str = ""
-    nacked: Nacked | None = None
 
 
 class SotwStream:
@@ -100,18 +95,7 @@ class SotwStream:
 
     def status(self) -> dict[str, TypeStatus]:
         """Tell where each type stands."""
-        return {
-            type_url: TypeStatus(
-                type_url,
-                state.subscription.wildcard,
-                len(state.subscription.names),
-                str(state.count or ""),
-                state.acked,
-                state.nacked,
-                tuple(sorted(state.quarantine)),
-            )
-            for type_url, state in self._types.items()
-        }
+        return {type_url: state.status() for type_url, state in self._types.items()}
 
     def _acknowledge(
         self, state: _Type, request: DiscoveryRequest
