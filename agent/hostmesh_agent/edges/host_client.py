@@ -10,20 +10,14 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from hostmesh_agent.edges.xds_upstream import Credentials
+from hostmesh_agent.edges.xds_upstream import Credentials, channel_to
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.errors import Unreachable
-from hostmesh_core.rpc import CLIENT_OPTIONS, HOST_CONNECT
+from hostmesh_core.rpc import HOST_CONNECT
 
 CONNECT_SECONDS = 2.0
 """From the first packet to Welcome."""
 
-_OPTIONS = (
-    *CLIENT_OPTIONS,
-    # A channel of its own for each try: what failed for the last one must not slow this one down.
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.service_config_disable_resolution", 1),
-)
 _NEVER = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.INVALID_ARGUMENT)
 
 
@@ -67,11 +61,7 @@ async def connect(
 
     `hello` is asked for when it is sent, so that it counts what was seen until then.
     """
-    channel_credentials = grpc.ssl_channel_credentials(
-        credentials.roots_pem, credentials.key_pem, credentials.chain_pem
-    )
-    options = [*_OPTIONS, ("grpc.ssl_target_name_override", credentials.target_name)]
-    async with grpc.aio.secure_channel(address, channel_credentials, options=options) as channel:
+    async with channel_to(address, credentials) as channel:
         method = channel.stream_stream(
             HOST_CONNECT,
             request_serializer=pb.Up.SerializeToString,

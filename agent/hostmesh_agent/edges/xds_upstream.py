@@ -80,14 +80,19 @@ class UpstreamStream:
         )
 
 
-@asynccontextmanager
-async def connect(address: str, credentials: Credentials) -> AsyncIterator[UpstreamStream]:
-    """Open a stream; it ends when left. Raises UpstreamLost within CONNECT_SECONDS."""
+def channel_to(address: str, credentials: Credentials) -> grpc.aio.Channel:
+    """Give a channel of its own to a control plane; it connects when a call is made."""
     channel_credentials = grpc.ssl_channel_credentials(
         credentials.roots_pem, credentials.key_pem, credentials.chain_pem
     )
     options = [*_OPTIONS, ("grpc.ssl_target_name_override", credentials.target_name)]
-    async with grpc.aio.secure_channel(address, channel_credentials, options=options) as channel:
+    return grpc.aio.secure_channel(address, channel_credentials, options=options)
+
+
+@asynccontextmanager
+async def connect(address: str, credentials: Credentials) -> AsyncIterator[UpstreamStream]:
+    """Open a stream; it ends when left. Raises UpstreamLost within CONNECT_SECONDS."""
+    async with channel_to(address, credentials) as channel:
         method = channel.stream_stream(
             DELTA_ADS,
             request_serializer=DeltaDiscoveryRequest.SerializeToString,
