@@ -57,7 +57,8 @@ def _host(answer: Answer) -> str:
 
 
 def _service(service: Answer) -> str:
-    head = f"{service['name']} {service['address']} {service['protocol']} {service['inbound']}"
+    stated = (service[key] for key in ("name", "address", "protocol", "inbound"))
+    head = " ".join(str(text) for text in stated if text)
     lines = [f"{head}  app {service['health']}"]
     lines += _texts(service.get("details"))
     return "\n".join(lines)

@@ -63,6 +63,18 @@ def test_status_in_one_screen() -> None:
     ]
 
 
+def test_what_agent_yaml_leaves_out_leaves_no_hole() -> None:
+    service = {
+        "name": "web",
+        "address": "10.1.0.4:8080",
+        "protocol": "http",
+        "inbound": "",
+        "health": "healthy (tcp)",
+    }
+    shown = screens.status(STATUS | {"services": [service]})
+    assert "service  web 10.1.0.4:8080 http  app healthy (tcp)" in shown.splitlines()
+
+
 @pytest.mark.parametrize(
     ("waiting", "services", "said"),
     [
