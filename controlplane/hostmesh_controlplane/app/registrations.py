@@ -19,13 +19,15 @@ from hostmesh_controlplane.app.host_contracts import (
 )
 from hostmesh_controlplane.app.host_member import Member, Outcome
 from hostmesh_controlplane.app.registration_store import RegistrationStore
-from hostmesh_controlplane.logic.declarations import MAX_SERVICES
+from hostmesh_controlplane.logic.declarations import MAX_SERVICES, MAX_TEXT
 from hostmesh_controlplane.logic.leases import Leases
 from hostmesh_controlplane.logic.own_listeners import OwnListeners
 from hostmesh_controlplane.logic.registration import (
     Registration,
     StoredRegistration,
+    key_of_report,
     services_named,
+    services_not_declared,
 )
 from hostmesh_controlplane.logic.registry import Holder, Surroundings, Why
 from hostmesh_core._pb import host_pb2 as pb
@@ -109,16 +111,28 @@ class Registrations:
             self.reconsider(member, answer=True)
 
     def report(self, member: Member, report: pb.HealthReport) -> None:
-        """Take in a service's health."""
+        """Take in a service's health; the host's own service, or it is refused."""
+        if key_of_report(report) not in member.registration.said:
+            text = f"a health report of {report.service[:MAX_TEXT]}, which it does not declare"
+            self.refuse(member.host_id, Why.NOT_DECLARED, text)
+            return
         member.registration = member.registration.with_health(report)
         self.reconsider(member)
 
     def drain(self, member: Member, drain: pb.Drain) -> None:
-        """Deregister, and answer when every subscriber has applied it. Asked again: once."""
+        """Deregister, and answer when every subscriber has applied it. Asked again: once.
+
+        A drain that names a service of others drains the host's own and is answered incomplete.
+        """
         about = tuple(sorted(drain.services))
         if about in member.drains:
             return
         member.drains.add(about)
+        foreign = services_not_declared(member.registration, member.outcome.full_names, about)
+        if foreign:
+            named = ", ".join(foreign)[:MAX_TEXT]
+            text = f"a drain of {named}, which it does not declare"
+            self.refuse(member.host_id, Why.NOT_DECLARED, text)
         written = services_named(member.registration, member.outcome.full_names, about)
         before = member.instances
         if written or not about:
@@ -127,7 +141,7 @@ class Registrations:
         settled = self.reconsider(member)
         gone = tuple(instance for instance in before if instance not in member.instances)
         log.info("host drains host=%s services=%r", member.host_id, about or "all")
-        self.spawn(self._drained(member, about, settled, gone))
+        self.spawn(self._drained(member, about, settled, gone, own=not foreign))
 
     async def _drained(
         self,
@@ -135,6 +149,8 @@ class Registrations:
         about: tuple[str, ...],
         settled: Settled,
         gone: tuple[RegisteredInstance, ...],
+        *,
+        own: bool,
     ) -> None:
         complete = False
         try:
@@ -145,7 +161,7 @@ class Registrations:
         except TimeoutError:
             log.warning("host not drained in time host=%s", member.host_id)
         member.drains.discard(about)
-        member.connection.send(pb.Drained(services=about, complete=complete))
+        member.connection.send(pb.Drained(services=about, complete=complete and own))
 
     # What changes around it.
 

@@ -70,7 +70,7 @@ class Registration:
 
     def with_health(self, report: pb.HealthReport) -> Self:
         """Take in a report; one about an unknown service changes nothing."""
-        key = (report.service, report.namespace, report.workload_port)
+        key = key_of_report(report)
         if key not in self.said:
             return self
         return replace(self, said={**self.said, key: (report.status, report.reason)})
@@ -156,6 +156,21 @@ def _to_json(message: Message) -> dict[str, Any]:
 
 def _read(value: dict[str, Any], into: M) -> M:
     return ParseDict(value, into, ignore_unknown_fields=True)
+
+
+def key_of_report(report: pb.HealthReport) -> DeclarationKey:
+    """Tell which declaration a report is about."""
+    return report.service, report.namespace, report.workload_port
+
+
+def services_not_declared(
+    registration: Registration, full_names: Mapping[str, str], names: Iterable[str]
+) -> tuple[str, ...]:
+    """Give those of `names` that the host has neither declared nor registered."""
+    own = (*registration.declared, *registration.registered.values())
+    written = {service.service for service in own}
+    known = written | {full for name, full in full_names.items() if name in written}
+    return tuple(name for name in names if name not in known)
 
 
 def services_named(

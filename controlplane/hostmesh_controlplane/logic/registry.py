@@ -32,6 +32,8 @@ class Why(StrEnum):
     ACCOUNT_NOT_ACCEPTED = "account_not_accepted"
     ADDRESS = "address"
     TAKEN = "taken"
+    NOT_DECLARED = "not_declared"
+    """A report or a drain about a service that the host has not declared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

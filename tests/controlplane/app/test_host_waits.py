@@ -111,6 +111,60 @@ def test_a_drain_of_what_is_not_registered_is_answered_at_once() -> None:
     play(scene)
 
 
+@pytest.mark.parametrize(
+    ("services", "left"),
+    [
+        pytest.param(["payments"], ["10.0.0.4:8080"], id="of others alone"),
+        pytest.param(["payments", "web"], [], id="of others beside its own"),
+    ],
+)
+def test_a_drain_of_what_is_not_the_host_s_is_refused_and_never_complete(
+    services: list[str], left: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scene(world: World) -> None:
+        agent = world.agent().connect()
+        agent.register(web())
+        agent.say(drain=pb.Drain(services=services))
+        await world.clock.settle()
+        (answer,) = agent.link.bodies("drained")
+        assert answer.drained == pb.Drained(services=services, complete=False)
+        assert world.keys() == left
+        assert world.hosts.refusals == {"not_declared": 1}
+
+    play(scene)
+    assert "a drain of payments, which it does not declare" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["web", WEB])
+def test_a_drain_asked_for_again_after_its_answer_is_complete_again(name: str) -> None:
+    async def scene(world: World) -> None:
+        agent = world.agent().connect()
+        agent.register(web())
+        for _ in range(2):
+            agent.say(drain=pb.Drain(services=[name]))
+            await world.clock.settle()
+        answers = [item.drained.complete for item in agent.link.bodies("drained")]
+        assert answers == [True, True]
+        assert world.hosts.refusals == {}
+
+    play(scene)
+
+
+def test_health_of_a_service_that_the_host_has_not_is_refused(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def scene(world: World) -> None:
+        agent = world.agent().connect()
+        agent.register(web())
+        agent.say(health=pb.HealthReport(service="web", workload_port=8080))
+        assert world.hosts.refusals == {}
+        agent.say(health=pb.HealthReport(service="payments", workload_port=8080))
+        assert world.hosts.refusals == {"not_declared": 1}
+
+    play(scene)
+    assert "a health report of payments, which it does not declare" in caplog.text
+
+
 def test_a_question_is_answered_on_the_stream() -> None:
     async def scene(world: World) -> None:
         agent = world.agent().connect()

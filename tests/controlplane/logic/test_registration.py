@@ -3,6 +3,7 @@ from hostmesh_controlplane.logic.registration import (
     Registration,
     StoredRegistration,
     services_named,
+    services_not_declared,
 )
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.model import Health
@@ -84,6 +85,13 @@ def test_services_may_be_named_in_full() -> None:
     before = said(web(), api())
     assert services_named(before, full, ["web.default.mesh.internal"]) == {"web"}
     assert services_named(before, full, ["web", "other"]) == {"web"}
+
+
+def test_what_a_host_declares_stays_its_own_when_it_is_drained() -> None:
+    drained = said(web()).without({"web"})
+    full = {"web": "web.default.mesh.internal", "gone": "gone.default.mesh.internal"}
+    names = ["web", "web.default.mesh.internal", "api", "gone.default.mesh.internal"]
+    assert services_not_declared(drained, full, names) == ("api", "gone.default.mesh.internal")
 
 
 def test_interface_addresses_are_bounded() -> None:
