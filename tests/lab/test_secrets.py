@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from hostmesh_ctl.demo.consul import ConsulServer, Instance
 from hostmesh_ctl.demo.hosts import MORE_ENVIRONMENT, Host, Lab
 from hostmesh_ctl.demo.mesh import JOIN_FILE, Agent, wait_for
-from hostmesh_testing.lab_mesh import LabMesh, call, start_app
+from hostmesh_testing.lab_mesh import WITH_CONSUL, LabMesh, call, start_app
 
 PORT = 9080
 WEB = f"{{name: web, port: {PORT}, protocol: http}}"
+CONSUL_TOKEN_FILE = "/etc/hostmesh/consul.token"
+WITH_TOKEN = WITH_CONSUL.replace("8500'}", f"8500', token_file: {CONSUL_TOKEN_FILE}}}")
 READABLE = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 DEAD_PROXY = "http://127.0.0.1:1"
 PROXIES = ("https_proxy", "http_proxy", "HTTPS_PROXY", "grpc_proxy", "all_proxy")
@@ -104,3 +107,27 @@ def test_a_dead_proxy_in_the_environment_changes_nothing(
     mesh.wait_meshed("web", 1)
     answer = call(caller, "web", PORT)
     assert answer.caller == "spiffe://mesh.internal/ns/default/sa/client"
+
+
+def test_the_consul_token_stays_in_its_file(lab: Lab, consul_bin: Path) -> None:
+    mesh = LabMesh(lab, config=WITH_TOKEN, start=False)
+    consul = ConsulServer(mesh.cp, consul_bin, acl=True)
+    consul.start()
+    consul.bootstrap_acl()
+    accessor, secret = consul.make_token()
+    mesh.cp.write(CONSUL_TOKEN_FILE, secret + "\n", mode=0o600)
+    consul.register(Instance(service="web", address="10.77.0.99", port=PORT))
+    mesh.control_plane.start()
+    wait_for("Consul's endpoint", lambda: mesh.control_plane.endpoints("web"))
+    consul.delete_token(accessor)  # what is logged about a refused token must not hold it either
+    wait_for(
+        "a stale source", lambda: "stale" in str(mesh.control_plane.rows("sources")), seconds=30
+    )
+    visible = _visible(mesh.cp)
+    for path in mesh.cp.path("/var/lib/hostmesh-controlplane").rglob("*"):
+        if path.is_file():
+            visible[str(path)] = path.read_bytes()
+    holding = [name for name, text in visible.items() if secret.encode() in text]
+    assert [name for name in holding if not name.endswith(CONSUL_TOKEN_FILE)] == []
+    assert len(holding) == 1  # the search did find it where it belongs
+    assert secret not in str(mesh.control_plane.rows("sources"))
