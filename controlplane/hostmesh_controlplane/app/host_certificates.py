@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from hostmesh_controlplane.logic.refusals import Refusal
+from hostmesh_controlplane.logic.refusals import Reason, Refusal
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.bundle import TrustBundles
 from hostmesh_core.errors import HostmeshError
@@ -39,14 +39,17 @@ class Issued(Protocol):
 
 Issue = Callable[[bytes, Identity | None], Awaitable[Issued | Refusal]]
 """Raises a HostmeshError where asking again may help."""
+Refuse = Callable[[str, str, str], None]
+"""Logs and counts a refusal: host id, reason for the counter, sentence. The issuer does its own."""
 
 
 class CertificateDesk:
     """The requests of one host."""
 
-    def __init__(self, host_id: str, issue: Issue) -> None:
+    def __init__(self, host_id: str, issue: Issue, *, refuse: Refuse) -> None:
         self._host_id = host_id
         self._issue = issue
+        self._refuse = refuse
         self._answers: OrderedDict[str, tuple[bytes, pb.Issue | None]] = OrderedDict()
 
     async def answer(self, request: pb.CertificateRequest) -> pb.Issue | None:
@@ -63,6 +66,7 @@ class CertificateDesk:
             return known[1]
         problem = "cannot use a request id twice" if known is not None else _problem(request)
         if problem:
+            self._refuse(self._host_id, Reason.MALFORMED, problem)
             answer.refused = problem
             return answer
         self._answers[request.request_id] = (content, None)

@@ -330,6 +330,7 @@ class Hosts:
             desk = CertificateDesk(
                 host_id,
                 lambda csr, identity: self._authorities.issue(host_id, csr, identity),
+                refuse=self._registrations.refuse,
             )
             member = self._members[host_id] = Member(host_id, connection, desk)
         return member

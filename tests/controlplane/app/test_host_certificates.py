@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import dataclass, field
 
 from hostmesh_controlplane.app.host_certificates import (
     MAX_CSR_BYTES,
@@ -31,6 +32,16 @@ class Signer:
         return SignedChain((b"%d" % len(self.signed),))
 
 
+@dataclass
+class Refused:
+    """What was logged and counted as refused."""
+
+    said: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def __call__(self, host_id: str, why: str, sentence: str) -> None:
+        self.said.append((host_id, why, sentence))
+
+
 def request(request_id: str = "1", csr: bytes = b"csr", account: str = "") -> pb.CertificateRequest:
     namespace = "default" if account else ""
     return pb.CertificateRequest(
@@ -41,7 +52,7 @@ def request(request_id: str = "1", csr: bytes = b"csr", account: str = "") -> pb
 def test_a_repeated_request_gets_the_same_answer_and_nothing_is_signed_twice() -> None:
     async def play() -> None:
         signer = Signer()
-        desk = CertificateDesk(HOST, signer.issue)
+        desk = CertificateDesk(HOST, signer.issue, refuse=Refused())
         first, meanwhile = await asyncio.gather(desk.answer(request()), desk.answer(request()))
         again = await desk.answer(request())
         assert first is not None
@@ -56,7 +67,7 @@ def test_a_repeated_request_gets_the_same_answer_and_nothing_is_signed_twice() -
 def test_no_names_ask_for_the_host_s_own_certificate_and_names_for_a_workload_s() -> None:
     async def play() -> None:
         signer = Signer()
-        desk = CertificateDesk(HOST, signer.issue)
+        desk = CertificateDesk(HOST, signer.issue, refuse=Refused())
         await desk.answer(request("1"))
         answer = await desk.answer(request("2", account="web"))
         assert [identity for _, identity in signer.signed] == [None, Identity("default", "web")]
@@ -68,12 +79,14 @@ def test_no_names_ask_for_the_host_s_own_certificate_and_names_for_a_workload_s(
 
 def test_one_id_for_two_keys_is_refused_and_the_first_answer_stands() -> None:
     async def play() -> None:
-        desk = CertificateDesk(HOST, Signer().issue)
+        refused = Refused()
+        desk = CertificateDesk(HOST, Signer().issue, refuse=refused)
         first = await desk.answer(request())
         other = await desk.answer(request(csr=b"another key"))
         assert other is not None
         assert "request id twice" in other.refused
         assert await desk.answer(request()) == first
+        assert refused.said == [(HOST, "malformed", "cannot use a request id twice")]
 
     asyncio.run(play())
 
@@ -82,7 +95,7 @@ def test_a_refusal_is_an_answer_and_is_remembered() -> None:
     async def play() -> None:
         signer = Signer()
         signer.trouble = Refusal(Reason.IDENTITY, "cannot issue prod/payments")
-        desk = CertificateDesk(HOST, signer.issue)
+        desk = CertificateDesk(HOST, signer.issue, refuse=Refused())
         answer = await desk.answer(request(account="web"))
         signer.trouble = None
         assert answer is not None
@@ -96,7 +109,7 @@ def test_a_signer_that_is_away_leaves_the_request_open_for_its_repetition() -> N
     async def play() -> None:
         signer = Signer()
         signer.trouble = Unreachable("cannot reach the signer")
-        desk = CertificateDesk(HOST, signer.issue)
+        desk = CertificateDesk(HOST, signer.issue, refuse=Refused())
         assert await desk.answer(request()) is None
         signer.trouble = None
         answer = await desk.answer(request())
@@ -109,12 +122,16 @@ def test_a_signer_that_is_away_leaves_the_request_open_for_its_repetition() -> N
 def test_requests_out_of_bounds_reach_no_signer() -> None:
     async def play() -> None:
         signer = Signer()
-        desk = CertificateDesk(HOST, signer.issue)
+        refused = Refused()
+        desk = CertificateDesk(HOST, signer.issue, refuse=refused)
+        answers = []
         for bad in (request(""), request("x" * 65), request(csr=b"x" * (MAX_CSR_BYTES + 1))):
             answer = await desk.answer(bad)
             assert answer is not None
             assert answer.refused.startswith("cannot")
+            answers.append(answer.refused)
         assert signer.signed == []
+        assert refused.said == [(HOST, "malformed", sentence) for sentence in answers]
 
     asyncio.run(play())
 
@@ -122,7 +139,7 @@ def test_requests_out_of_bounds_reach_no_signer() -> None:
 def test_answers_are_forgotten_after_a_while_so_that_memory_is_bounded() -> None:
     async def play() -> None:
         signer = Signer()
-        desk = CertificateDesk(HOST, signer.issue)
+        desk = CertificateDesk(HOST, signer.issue, refuse=Refused())
         for number in range(REMEMBERED + 1):
             await desk.answer(request(str(number)))
         await desk.answer(request("0"))
@@ -139,7 +156,7 @@ def test_the_roots_of_every_trust_domain_come_with_the_chain() -> None:
         async def issue(_: bytes, __: Identity | None) -> SignedChain:
             return SignedChain((b"leaf",), bundles)
 
-        answer = await CertificateDesk(HOST, issue).answer(request())
+        answer = await CertificateDesk(HOST, issue, refuse=Refused()).answer(request())
         assert answer is not None
         assert [bundle.trust_domain for bundle in answer.bundles] == ["mesh.internal"]
         assert tuple(answer.bundles[0].roots_der) == bundles.roots_der("mesh.internal")

@@ -185,6 +185,20 @@ def test_a_certificate_is_asked_of_the_authority_and_sent() -> None:
     play(scene)
 
 
+def test_a_certificate_request_out_of_bounds_is_counted_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def scene(world: World) -> None:
+        agent = world.agent().connect()
+        agent.say(certificate_request=pb.CertificateRequest(request_id="1", csr_der=b"x" * 9000))
+        await world.clock.settle()
+        assert agent.link.bodies("issue")[0].issue.refused.startswith("cannot read")
+        assert world.hosts.refusals == {"malformed": 1}
+
+    play(scene)
+    assert "why=malformed reason='cannot read a certificate request" in caplog.text
+
+
 def test_reports_of_the_proxy_are_passed_on() -> None:
     async def scene(world: World) -> None:
         agent = world.agent().connect()
