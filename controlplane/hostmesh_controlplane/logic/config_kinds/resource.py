@@ -216,6 +216,7 @@ _EXPECTED = {
 
 def _sentence(details: ErrorDetails, path: Path, model: type[BaseModel], inside: Path) -> str:
     where = _dotted((*inside, *path))
+    subject = f"{where}: " if where else ""  # the document itself has no name
     match details["type"]:
         case "extra_forbidden":
             parent = _dotted((*inside, *path[:-1]))
@@ -227,10 +228,10 @@ def _sentence(details: ErrorDetails, path: Path, model: type[BaseModel], inside:
         case "too_short":
             return f"{where} is empty; expected at least one"
         case "value_error":
-            return f"{where}: {details['ctx']['error']}"
+            return f"{subject}{details['ctx']['error']}"
         case kind:
             expected = _EXPECTED.get(kind) or details.get("ctx", {}).get("expected", kind)
-            return f"{where}: expected {expected}, not {_shown(details['input'])}"
+            return f"{subject}expected {expected}, not {_shown(details['input'])}"
 
 
 def _shown(value: object) -> str:

@@ -41,3 +41,19 @@ def test_a_bad_document_says_whose_it_is_where_it_can(text: str, name: ObjectNam
         read_resource(document, kinds=("WorkloadEntry",), file_kind="the catalog")
     assert caught.value.name == name
     assert caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        pytest.param("just words", 'not "just words"', id="bare text"),
+        pytest.param("[1, 2]", "not a list", id="a list"),
+    ],
+)
+def test_a_document_that_holds_no_keys_is_not_given_an_empty_name(text: str, said: str) -> None:
+    (document,) = load_all(text, file="a.yaml")
+    with pytest.raises(Unusable) as caught:
+        read_resource(document, kinds=("WorkloadEntry",), file_kind="the catalog")
+    assert [str(problem) for problem in caught.value.problems] == [
+        f"cannot use a.yaml:1: expected keys and values, {said}"
+    ]
