@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 SHOWN_REMARKS = 5
 """How many of a source's remarks its status shows; the log has all."""
+_NOT_READ = "not read yet"
 
 
 class Clock(Protocol):
@@ -51,7 +52,7 @@ class _Running:
 
     config: Source
     reader: Reader
-    away: str = "not read yet"
+    away: str = _NOT_READ
     """Why it does not answer; empty = it does."""
     since: float | None = None
     """Wall clock: how long what is passed on may be out of date; None = it is not."""
@@ -184,7 +185,9 @@ class Catalogs:
         if status == running.told:
             return
         running.told = status
-        said = log.info if status.healthy and not status.held else log.warning
+        # Before its first answer a source is not in trouble: every start passes through that.
+        well = status.healthy or running.away == _NOT_READ
+        said = log.info if well and not status.held else log.warning
         said("source status source=%s healthy=%s detail=%s", name, status.healthy, status.detail)
         self._on_event(status)
 

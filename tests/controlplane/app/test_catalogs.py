@@ -125,6 +125,18 @@ def test_nothing_is_synced_before_every_source_has_answered() -> None:
     assert [s.healthy for s in both.catalogs.statuses()] == [True, True]
 
 
+def test_a_start_warns_of_nothing_until_a_source_is_away(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level("INFO"):
+        catalogs = played()
+        assert "not read yet" in caplog.text
+        assert [r.levelname for r in caplog.records if "source status" in r.message] == ["INFO"]
+        catalogs.catalogs.take("dc1", SourceAway("dc1", "connection refused"))
+    assert caplog.records[-1].levelname == "WARNING"
+    assert "connection refused" in caplog.text
+
+
 def test_a_stored_view_is_as_good_as_an_answer_and_says_that_it_is_old() -> None:
     first = played()
     first.consul(18, index=7)
