@@ -9,7 +9,12 @@ from urllib.parse import quote, urlencode
 from hostmesh_core.errors import BadInput, HostmeshError, Refused, Unreachable
 
 DEFAULT_SOCKET = "/run/hostmesh-controlplane/api.sock"
-_ERRORS: dict[int, type[HostmeshError]] = {400: BadInput, 404: BadInput, 409: Refused}
+_ERRORS: dict[int, type[HostmeshError]] = {
+    400: BadInput,
+    404: BadInput,
+    409: Refused,
+    413: BadInput,
+}
 
 
 class _UnixConnection(http.client.HTTPConnection):

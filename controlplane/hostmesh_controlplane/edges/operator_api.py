@@ -24,7 +24,14 @@ MAX_BODY_BYTES = 64 * 1024
 OPERATORS = "hostmesh-admin"
 """The group whose members may call, where the machine has it."""
 _UCRED = struct.Struct("3i")
+
+
+class TooLarge(BadInput):
+    """A request's body that is not read."""
+
+
 _STATUS: Sequence[tuple[type[HostmeshError], int]] = (
+    (TooLarge, 413),
     (BadInput, 400),
     (Refused, 409),
     (Unreachable, 503),
@@ -94,8 +101,8 @@ async def _body(request: web.Request) -> dict[str, object]:
     try:
         raw = await request.read()
     except web.HTTPRequestEntityTooLarge as error:
-        raise BadInput(
-            f"cannot read a request's body of more than {MAX_BODY_BYTES} bytes: shorten what the "
+        raise TooLarge(
+            f"cannot send so much in one call: at most {MAX_BODY_BYTES} bytes; shorten what the "
             "options hold"
         ) from error
     if not raw:
