@@ -39,6 +39,7 @@ class Section:
         self._known: set[str] = set()
         self._children: dict[str, Section] = {}
         self._problems = problems
+        self._refused: set[str] = set()
         self.file = file
         self.name = name
         """Where it is in the file: `services[0].health`; empty for the file itself."""
@@ -52,8 +53,13 @@ class Section:
         """Whether the key is there and holds something."""
         return self._get(key) is not None
 
+    def usable(self, *keys: str) -> bool:
+        """Whether nothing was noted of these keys so far: what was read is what the file says."""
+        return self._refused.isdisjoint(keys)
+
     def refuse(self, key: str, message: str) -> None:
         """Note that what `key` holds cannot be used; the key itself need not be there."""
+        self._refused.add(key)
         entry = self._node.entries.get(key)
         line = entry.line if entry is not None else self._node.line
         subject = self._path(key) if key else self.name
@@ -256,8 +262,10 @@ class Section:
 
     def _required(self, key: str, *, optional: bool) -> Node | None:
         node = self._get(key)
-        if node is None and not optional and not self._misspelt(key):
-            self.refuse("", f'key "{key}" is required')
+        if node is None and not optional:
+            self._refused.add(key)
+            if not self._misspelt(key):
+                self.refuse("", f'key "{key}" is required')
         return node
 
     def _misspelt(self, key: str) -> bool:

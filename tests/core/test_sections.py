@@ -152,3 +152,12 @@ def test_a_file_of_ours_is_one_mapping(text: str, words: str) -> None:
 
 def test_an_empty_file_is_an_empty_mapping() -> None:
     section("# nothing\n").done()
+
+
+def test_a_key_is_usable_until_something_is_noted_of_it() -> None:
+    file = section("a: x\nb: 1\n")
+    assert file.usable("a", "b", "c")
+    file.integer("a", low=0, high=9)
+    file.integer("b", low=0, high=9)
+    file.integer("c", low=0, high=9)  # required, and not there
+    assert [file.usable(key) for key in ("a", "b", "c")] == [False, True, False]

@@ -16,17 +16,19 @@ def parse(top: Section, reserved: dict[int, str]) -> tuple[ServiceConfig, ...]:
     for section in top.sections("services"):
         service = _service(section, reserved)
         found.append(service)
-        for key, claim in _claims(service):
+        for key, claim in _claims(section, service):
             if claim in seen:
                 section.refuse(key, f"{claim} is already that of {seen[claim]}")
             seen.setdefault(claim, section.name)
     return tuple(found)
 
 
-def _claims(service: ServiceConfig) -> Iterator[tuple[str, str]]:
-    """Name what only one entry may have, and the key that says so."""
-    yield "name", f"{service.name}:{service.dialled_port}"
-    yield ("mesh_port" if service.mesh_port else "port"), f"port {service.endpoint_port}"
+def _claims(section: Section, service: ServiceConfig) -> Iterator[tuple[str, str]]:
+    """Name what only one entry may have, and the key that says so; nothing of what is unread."""
+    if section.usable("name", "port", "service_port"):
+        yield "name", f"{service.name}:{service.dialled_port}"
+    if section.usable("port", "mesh_port"):
+        yield ("mesh_port" if service.mesh_port else "port"), f"port {service.endpoint_port}"
 
 
 def _service(section: Section, reserved: dict[int, str]) -> ServiceConfig:
@@ -70,10 +72,11 @@ def _check_service(section: Section, service: ServiceConfig, reserved: dict[int,
     for key, port in (("port", service.port), ("mesh_port", service.mesh_port)):
         if port in reserved:
             section.refuse(key, f"{port} is the proxy's own ({reserved[port]})")
-    if service.mesh_port and service.mesh_port == service.port:
+    port_is_read = section.usable("port")
+    if port_is_read and service.mesh_port and service.mesh_port == service.port:
         words = "the app has this port already; Envoy needs another, or leave mesh_port out"
         section.refuse("mesh_port", words)
-    if service.listen:
+    if port_is_read and service.listen:
         section.attempt(lambda: _check_listen(service), key="listen")
     if service.server_first:
         _check_server_first(section, service)

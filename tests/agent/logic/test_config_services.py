@@ -56,3 +56,41 @@ def test_refuses_what_two_cannot_have(second: str, words: str) -> None:
         parse(f"services:\n  - {{name: a, port: 80}}\n  - {second}\n")
     assert str(refusal.value).startswith("cannot use agent.yaml:3: ")
     assert words in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("services", "problems"),
+    [
+        pytest.param(
+            ["{name: a, port: x}", "{name: b, port: y}"],
+            ["services[0].port: expected an integer", "services[1].port: expected an integer"],
+            id="two ports that are no numbers are not one port",
+        ),
+        pytest.param(
+            ["{name: a}", "{name: a}"],
+            ['services[0]: key "port" is required', 'services[1]: key "port" is required'],
+            id="nor are two that are missing",
+        ),
+        pytest.param(
+            ["{name: a, port: 80, mesh_port: x}", "{name: b, port: 80, mesh_port: y}"],
+            ["services[0].mesh_port: expected", "services[1].mesh_port: expected"],
+            id="an app behind two unread ports",
+        ),
+        pytest.param(
+            ["{name: A, port: 80, mesh_port: 81}", "{name: A, port: 80, mesh_port: 82}"],
+            ["services[0].name: 'A' is no DNS name", "services[1].name: 'A' is no DNS name"],
+            id="two names that are none",
+        ),
+        pytest.param(
+            ['{name: a, port: x, listen: "127.0.0.1:80", mesh_port: 1}'],
+            ["services[0].port: expected an integer"],
+            id="nothing is compared with a port that is not read",
+        ),
+    ],
+)
+def test_what_is_not_read_clashes_with_nothing(services: list[str], problems: list[str]) -> None:
+    with pytest.raises(BadInput) as refusal:
+        parse("services:\n" + "".join(f"  - {service}\n" for service in services))
+    lines = str(refusal.value).splitlines()
+    assert len(lines) == len(problems), lines
+    assert all(problem in line for problem, line in zip(problems, lines, strict=True)), lines
