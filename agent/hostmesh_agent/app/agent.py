@@ -19,7 +19,7 @@ from pathlib import Path
 from envoy.config.core.v3.base_pb2 import Node as XdsNode
 
 from hostmesh_agent.app.capture import CaptureService
-from hostmesh_agent.app.configuration import read_config
+from hostmesh_agent.app.configuration import read_config_of
 from hostmesh_agent.app.envoy import Callbacks, EnvoyService, Node
 from hostmesh_agent.app.host import AgentFacts, HostListeners, HostService
 from hostmesh_agent.app.identity import HostCredentials, IdentityService, IssueResult, Listeners
@@ -344,7 +344,7 @@ def main(config_path: str, layout: HostLayout, *, log_level: str) -> None:
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
         stream=sys.stderr,
     )
-    config = read_config(config_path)
+    config = read_config_of(layout, config_path)
     stored = IdentityDisk(Path(layout.identity_dir)).load()
     if stored is None:
         raise BadInput(

@@ -5,6 +5,18 @@ from pathlib import Path
 from hostmesh_agent.config import AgentConfig
 from hostmesh_agent.logic import config_file
 from hostmesh_core.errors import BadInput
+from hostmesh_core.host_layout import HostLayout
+
+
+def read_config_of(layout: HostLayout, path: str) -> AgentConfig:
+    """Read the agent.yaml of one instance. Raises BadInput, also where it is another instance's."""
+    config = read_config(path)
+    if config.instance != layout.instance:
+        raise BadInput(
+            f"cannot use {path} for instance {layout.instance!r}: it says "
+            f"`instance: {config.instance}`; call it with --instance {config.instance}"
+        )
+    return config
 
 
 def read_config(path: str) -> AgentConfig:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostmesh_agent.app import capture
-from hostmesh_agent.app.configuration import read_config
+from hostmesh_agent.app.configuration import read_config, read_config_of
 from hostmesh_agent.app.join import Joined
 from hostmesh_agent.app.join import join as enrol
 from hostmesh_agent.config import AgentConfig
@@ -49,7 +49,7 @@ def become(agent_user: str) -> None:
 
 def join(config_path: str, layout: HostLayout, token: str, *, as_users: Users) -> dict[str, object]:
     """Enrol this host and give what to show. The socket and the key are never root's."""
-    config = read_config(config_path)
+    config = read_config_of(layout, config_path)
     JoinToken.parse(token)  # before anything is made for it
     own = None if config.capture.enabled else users.ordinary()
     # Explicit mode needs no root: then everything is one user's, as in `run --all`.
@@ -73,9 +73,10 @@ def check(config_path: str) -> int:
 
 def compile_capture(config_path: str, layout: HostLayout, *, as_users: Users) -> None:
     """Write capture.json, for the mesh that this host has joined. Raises BadInput."""
+    config = read_config_of(layout, config_path)
     stored = IdentityDisk(Path(layout.identity_dir)).load()
     domain = stored.membership.trust_domain if stored else DEFAULT_TRUST_DOMAIN
-    capture.compile_capture(read_config(config_path), layout, as_users.ids(), mesh_domain=domain)
+    capture.compile_capture(config, layout, as_users.ids(), mesh_domain=domain)
 
 
 def _shown(joined: Joined, config: AgentConfig, layout: HostLayout) -> dict[str, object]:

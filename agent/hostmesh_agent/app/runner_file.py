@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from hostmesh_agent.app.configuration import read_config
+from hostmesh_agent.app.configuration import read_config_of
 from hostmesh_agent.config import AgentConfig
 from hostmesh_agent.edges import envoy_binary, users
 from hostmesh_agent.edges.users import User
@@ -53,12 +53,7 @@ def compile_file(
 
     Raises BadInput, CannotWrite.
     """
-    config = read_config(config_path)
-    if config.instance != layout.instance:
-        raise BadInput(
-            f"cannot use {config_path} for instance {layout.instance!r}: it says "
-            f"`instance: {config.instance}`; call it with --instance {config.instance}"
-        )
+    config = read_config_of(layout, config_path)
     if explicit and config.capture.enabled:
         raise BadInput(
             f"cannot use {config_path}: capture needs root; run as root, or write "

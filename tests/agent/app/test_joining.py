@@ -1,10 +1,11 @@
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from hostmesh_agent.app import joining
+from hostmesh_agent.app import agent, joining
 from hostmesh_core.errors import BadInput
 from hostmesh_testing.rooted_layout import RootedLayout
 
@@ -48,6 +49,55 @@ def test_a_join_that_cannot_begin_makes_no_folder(
     with pytest.raises(BadInput, match=said):
         joining.join(config, _layout(tmp_path), token, as_users=users)
     assert not Path(_layout(tmp_path).root).exists()
+
+
+def _join(config: str, layout: RootedLayout) -> object:
+    return joining.join(config, layout, TOKEN, as_users=ME)
+
+
+def _compile(config: str, layout: RootedLayout) -> object:
+    joining.compile_capture(config, layout, as_users=ME)
+    return None
+
+
+def _run(config: str, layout: RootedLayout) -> object:
+    agent.main(config, layout, log_level="warning")
+    return None
+
+
+@pytest.mark.parametrize("command", [_join, _compile, _run])
+@pytest.mark.parametrize(
+    ("written", "asked", "words"),
+    [
+        pytest.param(
+            "gw",
+            "default",
+            "for instance 'default': it says `instance: gw`; call it with --instance gw",
+            id="the option is forgotten",
+        ),
+        pytest.param(
+            "default",
+            "gw",
+            "for instance 'gw': it says `instance: default`; call it with --instance default",
+            id="the file is the default instance's",
+        ),
+    ],
+)
+def test_a_file_of_another_instance_is_refused(
+    tmp_path: Path,
+    command: Callable[[str, RootedLayout], object],
+    written: str,
+    asked: str,
+    words: str,
+) -> None:
+    ports = "{outbound: 1, inbound: 2, status: 3, readiness: 4, prometheus: 5}"
+    file = tmp_path / "agent.yaml"
+    file.write_text(f"{AGENT_YAML}instance: {written}\nports: {ports}\n")
+    layout = RootedLayout(asked, root=str(tmp_path / "host"))
+    with pytest.raises(BadInput) as refused:
+        command(str(file), layout)
+    assert str(refused.value) == f"cannot use {file} {words}"
+    assert not Path(layout.root).exists()
 
 
 def test_a_file_is_checked_with_what_capture_makes_of_it(tmp_path: Path, config: str) -> None:
