@@ -12,6 +12,8 @@ from hostmesh_core.host_layout import HostLayout
 from hostmesh_testing import command_line
 from hostmesh_testing.bad_files import (
     GOOD_SPEC,
+    INSTANCE,
+    OF_THE_INSTANCE,
     SYNTAX,
     UNKNOWN_KEY,
     BadFile,
@@ -26,7 +28,6 @@ pytestmark = pytest.mark.process
 
 CASES = [*SYNTAX, *UNKNOWN_KEY, *TYPE, *DANGLING, *SEMANTICS]
 
-INSTANCE = "bad-input-test"
 USERS = ("--agent-user", str(os.geteuid()), "--envoy-user", "65534")
 TOKEN = ".".join(("hm1", "0" * 16, "1" * 64, "2" * 64))
 MODULES = {
@@ -182,7 +183,7 @@ def test_a_join_that_cannot_begin_makes_nothing_and_keeps_the_token(
     arguments: list[str], token: str, said: str, tmp_path: Path
 ) -> None:
     (tmp_path / "token").write_text(token)
-    (tmp_path / "agent.yaml").write_text("control_planes: [127.0.0.1:9]\n")
+    (tmp_path / "agent.yaml").write_text("control_planes: [127.0.0.1:9]\n" + OF_THE_INSTANCE)
     before = _state(tmp_path)
     ended = command_line.run(
         *("hostmesh-agent", "join", "--config", str(tmp_path / "agent.yaml")),

@@ -44,6 +44,14 @@ def bad(sentence: str, wrong: Wrong, read: Read, text: str, *said: str) -> BadFi
     return BadFile(sentence, wrong, read, dedent(text), said)
 
 
+INSTANCE = "bad-input-test"
+OF_THE_INSTANCE = f"""\
+instance: {INSTANCE}
+ports: {{outbound: 16001, inbound: 16006, status: 16020, readiness: 16021, prometheus: 16090}}
+"""
+"""What makes an agent.yaml that of the instance whose folders the tests watch."""
+
+
 def agent(rest: str) -> str:
     return "control_planes: [cp1.example.net]\n" + dedent(rest)
 

@@ -1,6 +1,6 @@
 """Files whose YAML is right and whose values are not: the rest of `bad_files`."""
 
-from hostmesh_testing.bad_files import GOOD_SPEC, Read, Wrong, agent, bad, entry
+from hostmesh_testing.bad_files import GOOD_SPEC, OF_THE_INSTANCE, Read, Wrong, agent, bad, entry
 
 TYPE = [
     bad(
@@ -234,7 +234,7 @@ SEMANTICS = [
         "agent.yaml wants ssh captured",
         Wrong.SEMANTICS,
         Read.CAPTURE,
-        agent("services:\n  - {name: shell, port: 22}\n"),
+        agent(OF_THE_INSTANCE + "services:\n  - {name: shell, port: 22}\n"),
         "cannot capture port 22: ssh is never captured",
     ),
     bad(
