@@ -1,4 +1,6 @@
 import asyncio
+import contextlib
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -125,10 +127,21 @@ def test_a_plain_app_is_not_envoy() -> None:
         asyncio.run(run())
 
 
+async def _held_port_with_a_free_one_above() -> tuple[asyncio.Server, int]:
+    while True:
+        held = await asyncio.start_server(_waits, "127.0.0.1", 0)
+        port = int(held.sockets[0].getsockname()[1])
+        with contextlib.suppress(OSError), socket.socket() as above:
+            above.bind(("127.0.0.1", port + 1))
+            return held, port
+        held.close()
+
+
 def test_it_comes_from_a_port_that_the_rules_let_through(tmp_path: Path) -> None:
     credentials = _credentials(WEB)
     context = _server_context(tmp_path, credentials)
     seen: list[int] = []
+    wanted: list[int] = []
 
     async def run() -> None:
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -136,10 +149,11 @@ def test_it_comes_from_a_port_that_the_rules_let_through(tmp_path: Path) -> None
             await _app(reader, writer)
             writer.close()
 
-        held = await asyncio.start_server(_waits, "127.0.0.1", 15170)
+        held, low = await _held_port_with_a_free_one_above()
+        wanted.append(low + 1)
         server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
         port = server.sockets[0].getsockname()[1]
-        target = proof.Target("127.0.0.1", port, True, "/", "web", WEB, (15170, 15171))  # noqa: FBT003
+        target = proof.Target("127.0.0.1", port, True, "/", "web", WEB, (low, low + 1))  # noqa: FBT003
         try:
             await proof.prove(target, credentials, within=3)
         finally:
@@ -147,4 +161,4 @@ def test_it_comes_from_a_port_that_the_rules_let_through(tmp_path: Path) -> None
             held.close()
 
     asyncio.run(run())
-    assert seen == [15171]
+    assert seen == wanted
