@@ -37,6 +37,7 @@ from hostmesh_controlplane.edges.store_sqlite import SqliteStore
 from hostmesh_controlplane.edges.tcp_probe import accepts
 from hostmesh_controlplane.logic import identities, merge
 from hostmesh_controlplane.logic.catalog import SourceChanged, SourceEvent, SourceStatus
+from hostmesh_controlplane.logic.host_record import HostRecord
 from hostmesh_controlplane.logic.publication import Publication
 from hostmesh_controlplane.logic.refusals import Reason
 from hostmesh_controlplane.logic.store import Conflict, Record
@@ -117,8 +118,8 @@ class ControlPlane:
         await self._mesh.start()
         await self._catalogs.load()
         for record in self._authority.hosts():
-            self._grants[record.host_id] = record.grant
-            self._put_accounts(Grant(), record.grant)
+            self._grants[record.host_id] = _standing(record)
+            self._put_accounts(Grant(), _standing(record))
         self._authority.on_host_changed(self._host_changed)
         try:
             async with AsyncExitStack() as listeners, asyncio.TaskGroup() as tasks:
@@ -234,11 +235,13 @@ class ControlPlane:
 
     def _host_changed(self, host_id: str) -> None:
         record = self._authority.host(host_id)
-        grant = record.grant if record else None
-        if record is not None and record.revoked:
+        if record is None:
+            return
+        if record.revoked:
             self._proxies.close_host(host_id, f"cannot go on: host {host_id} is revoked")
             self._hosts.reevaluate(host_id)
-        if grant is None or self._grants.get(host_id) == grant:
+        grant = _standing(record)
+        if self._grants.get(host_id) == grant:
             return
         self._put_accounts(self._grants.get(host_id, Grant()), grant)
         self._grants[host_id] = grant
@@ -298,6 +301,11 @@ class ControlPlane:
             + self._ads_refusals
             + self._proxies.refusals
         )
+
+
+def _standing(record: HostRecord) -> Grant:
+    """Give what a host's grant stands for: nothing once it is revoked."""
+    return Grant() if record.revoked else record.grant
 
 
 def _audit(line: operator_api.Audited) -> None:

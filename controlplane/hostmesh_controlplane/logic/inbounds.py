@@ -14,11 +14,12 @@ Services = Callable[[str], Service | None]
 def mode_of(
     declared: InboundMode | None, service: InboundMode | None, mesh_wide: InboundMode
 ) -> InboundMode:
-    """Settle the mode: the host's own word, except that it cannot lower what an operator raised."""
+    """Settle the mode: the host's own word, except that it cannot lower what an operator raised.
+
+    What the operator says of the service counts before what he says of the mesh.
+    """
     wanted = service or mesh_wide
-    if declared is InboundMode.PERMISSIVE and service is InboundMode.STRICT:
-        return InboundMode.STRICT
-    return declared or wanted
+    return wanted if wanted is InboundMode.STRICT else declared or wanted
 
 
 def _port(declared: Declared, services: Services, mesh_wide: InboundMode) -> InboundPort:

@@ -16,8 +16,10 @@ WEB = "web.default.mesh.internal"
         pytest.param(None, STRICT, PERMISSIVE, STRICT, id="the service's before the mesh's"),
         pytest.param(STRICT, PERMISSIVE, PERMISSIVE, STRICT, id="a host may be stricter"),
         pytest.param(PERMISSIVE, STRICT, PERMISSIVE, STRICT, id="a host cannot lower a service"),
-        pytest.param(PERMISSIVE, None, STRICT, PERMISSIVE, id="a host's word before the default"),
-        pytest.param(DISABLE, STRICT, STRICT, DISABLE, id="a host may take its port out"),
+        pytest.param(PERMISSIVE, None, STRICT, STRICT, id="nor a strict mesh"),
+        pytest.param(PERMISSIVE, PERMISSIVE, STRICT, PERMISSIVE, id="which an operator can"),
+        pytest.param(DISABLE, STRICT, STRICT, STRICT, id="nor take its port out of a strict one"),
+        pytest.param(DISABLE, None, PERMISSIVE, DISABLE, id="elsewhere it may take its port out"),
     ],
 )
 def test_mode(
