@@ -82,7 +82,6 @@ class Hosts:
         for host_id, value in await self._stored.load():
             member = self._member(host_id)
             self._registrations.restore(member, StoredRegistration.from_bytes(value))
-            self._away[host_id] = self._clock.monotonic()
 
     async def run(self) -> NoReturn:
         """Serve for ever; before this runs, streams are sent elsewhere."""
@@ -109,7 +108,10 @@ class Hosts:
                 ",".join(swept.held),
             )
         for host_id in sorted(self._expiring):
-            member = self._members[host_id]
+            member = self._members.get(host_id)
+            if member is None:
+                self._expiring.discard(host_id)
+                continue
             if member.connection.expire(now):
                 self._registrations.reconsider(member)
             self._note_expiring(member)
@@ -333,6 +335,7 @@ class Hosts:
                 refuse=self._registrations.refuse,
             )
             member = self._members[host_id] = Member(host_id, connection, desk)
+            self._away[host_id] = self._clock.monotonic()  # until its first stream is in use
         return member
 
     def _welcome(self, peer: Peer, terms: HostTerms) -> pb.Welcome:
@@ -357,10 +360,15 @@ class Hosts:
             if now - since < FORGET_SECONDS:
                 break  # the others left later
             del self._away[host_id]
-            if host_id in self._registrations.leases:
+            member = self._members.get(host_id)
+            if member is None:
+                continue
+            # A stream that only proves an address ends later than the one in use, and then asks
+            # for this very member.
+            if host_id in self._registrations.leases or member.connection.stream_count:
                 self._away[host_id] = now
             else:
-                self._registrations.forget(self._members[host_id])
+                self._registrations.forget(member)
 
 
 async def _guarded(work: Coroutine[object, object, None]) -> None:

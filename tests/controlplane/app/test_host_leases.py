@@ -173,6 +173,35 @@ def test_a_host_without_stream_and_lease_is_forgotten_after_a_while() -> None:
     play(scene)
 
 
+def test_a_host_is_not_forgotten_while_a_stream_proves_an_address_of_it() -> None:
+    async def scene(world: World) -> None:
+        main = world.agent().connect()
+        proofs = [world.agent(address=a).connect(proof=True) for a in ("10.0.0.5", "10.0.0.6")]
+        main.leave()
+        await world.clock.pass_(FORGET_SECONDS + 1)
+        proofs[0].leave()
+        await world.clock.pass_(30)
+        again = main.connect(replica=main.welcome.replica)
+        again.register(web(addresses=["10.0.0.6"]))
+        assert world.keys() == ["10.0.0.6:8080"], "the proof that is open still counts"
+
+    play(scene)
+
+
+def test_a_host_that_only_proves_an_address_is_forgotten_when_its_streams_end() -> None:
+    async def scene(world: World) -> None:
+        main = world.agent().connect()
+        proof = world.agent(address="10.0.0.5").connect(proof=True)
+        replica = main.welcome.replica
+        main.leave()
+        await world.clock.pass_(FORGET_SECONDS + 1)
+        proof.leave()
+        await world.clock.pass_(FORGET_SECONDS + 1)
+        assert main.connect(replica=replica).welcome.replica != replica
+
+    play(scene)
+
+
 def test_too_many_silent_hosts_are_held_until_an_operator_says_so() -> None:
     def many() -> World:
         world = World()
