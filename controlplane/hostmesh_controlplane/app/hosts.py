@@ -102,11 +102,7 @@ class Hosts:
         for host_id in swept.ended:
             self._registrations.lease_ended(self._members[host_id])
         if swept.held != self._held:
-            self._held = swept.held
-            log.error(
-                "leases held, too many would end at once; hostmesh host end-held hosts=%s",
-                ",".join(swept.held),
-            )
+            self._note_held(swept.held)
         for host_id in sorted(self._expiring):
             member = self._members.get(host_id)
             if member is None:
@@ -354,6 +350,16 @@ class Hosts:
             self._expiring.add(member.host_id)
         else:
             self._expiring.discard(member.host_id)
+
+    def _note_held(self, held: tuple[str, ...]) -> None:
+        self._held = held
+        if held:
+            log.error(
+                "leases held, too many would end at once; hostmesh host end-held hosts=%s",
+                ",".join(held),
+            )
+        else:
+            log.info("no lease is held any more")
 
     def _forget(self, now: float) -> None:
         for host_id, since in list(self._away.items()):

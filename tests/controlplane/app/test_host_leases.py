@@ -1,5 +1,7 @@
 """How long what a host has registered counts: silence, broken streams, restarts, holds."""
 
+import logging
+
 import pytest
 
 from hostmesh_controlplane.app.host_contracts import HostsConfig
@@ -202,7 +204,11 @@ def test_a_host_that_only_proves_an_address_is_forgotten_when_its_streams_end() 
     play(scene)
 
 
-def test_too_many_silent_hosts_are_held_until_an_operator_says_so() -> None:
+def test_too_many_silent_hosts_are_held_until_an_operator_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, logger="hostmesh_controlplane.app.hosts")
+
     def many() -> World:
         world = World()
         ids = [f"{number:032x}" for number in range(1, 11)]
@@ -234,3 +240,6 @@ def test_too_many_silent_hosts_are_held_until_an_operator_says_so() -> None:
         assert world.hosts.held == ()
 
     play(scene, many)
+    said = [(r.levelname, r.getMessage()) for r in caplog.records if "held" in r.getMessage()]
+    assert said[-1] == ("INFO", "no lease is held any more")
+    assert all(text.endswith(f"{10:032x}") for level, text in said if level == "ERROR")
