@@ -10,6 +10,7 @@ from hostmesh_controlplane.app.proxies import Proxies
 from hostmesh_controlplane.config import ControlPlaneConfig
 from hostmesh_controlplane.edges.peer import Peer
 from hostmesh_controlplane.logic import inbounds, merge, own_listeners, scopes
+from hostmesh_controlplane.logic.key_index import Listings, keys_of
 from hostmesh_controlplane.logic.own_listeners import OwnListeners
 from hostmesh_controlplane.logic.publication import Publication
 from hostmesh_controlplane.logic.registry import Inbound
@@ -63,6 +64,8 @@ class HostMesh:
         self._naming: dict[str, set[str]] = {}
         """The other way round."""
         self._outbound: dict[str, tuple[tuple[int, Identity], ...]] = {}
+        self._catalogued: dict[str, tuple[Listings, frozenset[EndpointKey]]] = {}
+        """Service -> its keys, and what they were read from: all hosts of a service ask at once."""
         self._connected: dict[str, str] = {}
         self._without_ipv6: set[str] = set()
         self.on_upstreams_changed: Callable[[str], None] = lambda _: None
@@ -79,9 +82,14 @@ class HostMesh:
     def catalogued(self, service: str) -> Set[EndpointKey]:
         """Give the keys that catalogs list for a service."""
         inputs = self._mesh.state.inputs.get(service)
-        if inputs is None:
+        if inputs is None or not inputs.listings:
+            self._catalogued.pop(service, None)
             return frozenset()
-        return {e.key for _, listing in inputs.listings for e in listing.endpoints}
+        listings, keys = self._catalogued.get(service, ((), frozenset()))
+        if listings is not inputs.listings:
+            keys = keys_of(inputs.listings)
+            self._catalogued[service] = (inputs.listings, keys)
+        return keys
 
     def accepted_ids(self, service: str) -> Set[SpiffeId]:
         """Give the SPIFFE ids that clients accept for a service."""

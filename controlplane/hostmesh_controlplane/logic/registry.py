@@ -60,7 +60,7 @@ class Surroundings:
 
     mesh_domain: str
     catalogued: Callable[[str], Set[EndpointKey]]
-    """All keys that catalogs list for a service's host name."""
+    """All keys that catalogs list for a service's host name; asked often, so it must be cheap."""
     accepted_ids: Callable[[str], Set[SpiffeId]]
     """The SPIFFE ids that the service's own configuration names (subjectAltNames)."""
     holder: Callable[[EndpointKey], Holder | None]
@@ -251,11 +251,12 @@ def _addresses(
 def _listed(declared: Declaration, host: Claimant, around: Surroundings) -> tuple[str, ...]:
     """Give the addresses of this host that catalogs list for the service, one per family."""
     own = {*host.proven, *host.interfaces, *declared.addresses}
-    workload = (declared.workload_port, declared.endpoint_port)
-    found = {
-        key.address
-        for key in around.catalogued(declared.host)
-        if key.network == declared.network and key.port in workload and key.address in own
+    workload = {declared.workload_port, declared.endpoint_port}
+    catalogued = around.catalogued(declared.host)
+    found = {  # asked per key of this host: a service has thousands, and every host of it asks
+        address
+        for address in own
+        if any(EndpointKey(declared.network, address, port) in catalogued for port in workload)
     }
 
     def preferred(address: str) -> tuple[bool, ...]:

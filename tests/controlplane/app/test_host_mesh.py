@@ -191,6 +191,20 @@ def test_a_registration_is_merged_and_what_it_leaves_out_is_told_to_the_catalogs
     _run(scene)
 
 
+def test_what_catalogs_list_is_gathered_once_however_many_hosts_ask() -> None:
+    async def scene(play: Play) -> None:
+        await play.list("10.0.0.1")
+        before = play.hosts.catalogued(WEB)
+        assert play.hosts.catalogued(WEB) is before
+        await play.list("10.0.0.2")
+        assert play.hosts.catalogued(WEB) == {EndpointKey.of("10.0.0.2", 8080)}
+        nothing = SourceChanged("files", WEB, None)
+        await play.mesh.apply(lambda state: merge.source_changed(state, nothing))
+        assert play.hosts.catalogued(WEB) == frozenset()
+
+    _run(scene)
+
+
 def test_silence_takes_a_host_out_whatever_the_catalog_says() -> None:
     async def scene(play: Play) -> None:
         await play.list("10.0.0.1", "10.0.0.2")

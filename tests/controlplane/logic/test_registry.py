@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -5,7 +6,7 @@ import pytest
 from hostmesh_controlplane.logic.registry import Why
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.grant import Claim, Grant
-from hostmesh_core.ids import Identity
+from hostmesh_core.ids import EndpointKey, Identity
 from hostmesh_core.model import Health, InboundMode, Port, Protocol
 from hostmesh_testing.registry_world import DOMAIN, HOST, OTHER, WEB, World, key, keys_of, service
 
@@ -31,6 +32,17 @@ def test_what_the_grant_covers_is_registered_with_everything_that_was_said() -> 
     (accepted,) = decision.accepted
     assert accepted.inbound.mode is InboundMode.STRICT
     assert accepted.inbound.identity == Identity("default", "web")
+
+
+class _AskedByKey(set[EndpointKey]):
+    def __iter__(self) -> Iterator[EndpointKey]:
+        raise AssertionError("every host of a service would walk through all of its keys")
+
+
+def test_a_service_s_listed_keys_are_asked_for_and_not_walked_through() -> None:
+    listed = _AskedByKey({key("10.0.0.9"), key("fd00::4"), key("10.0.0.4", 9999)})
+    world = World(proven=frozenset({"10.0.0.4", "fd00::4"}), catalog={WEB: listed})
+    assert keys_of(world.decide(service())) == ["[fd00::4]:8080"]
 
 
 def test_a_new_instance_is_unhealthy_until_its_host_has_said_otherwise() -> None:
