@@ -93,6 +93,12 @@ class HostMesh(Protocol):
     def on_disconnected(self, host_id: str) -> None:
         """Take that the host has no stream left; its lease runs on."""
 
+    def follows(self, host_id: str) -> bool:
+        """Whether a proxy of the host follows the mesh now: then the host is not forgotten."""
+
+    def forget(self, host_id: str) -> None:
+        """Drop all that is known of a host that has neither stream nor lease."""
+
     async def drained(self, host_id: str, instances: tuple[RegisteredInstance, ...]) -> bool:
         """Wait until every subscriber has applied that these are gone; False = not all did."""
 

@@ -19,7 +19,7 @@ from hostmesh_core import names
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.grant import Grant
 from hostmesh_core.ids import EndpointKey, Identity, SpiffeId
-from hostmesh_core.model import MeshChange, RegisteredInstance
+from hostmesh_core.model import MeshChange, RegisteredInstance, Service
 
 DRAIN_SECONDS = 20.0
 """How long a leaving host waits for its peers' proxies; one that is away does not hold it."""
@@ -160,6 +160,20 @@ class HostMesh:
         """Note that it has none."""
         self._connected.pop(host_id, None)
 
+    def follows(self, host_id: str) -> bool:
+        """Whether a proxy of the host has a stream: its Envoy runs with what was rendered."""
+        return bool(self._proxies.of_host(host_id))
+
+    def forget(self, host_id: str) -> None:
+        """Drop all that is known of a host that has neither stream nor lease."""
+        for known in (self._declared, self._own, self._outbound, self._connected):
+            known.pop(host_id, None)
+        for service in self._named.pop(host_id, frozenset()):
+            self._not_naming(service, host_id)
+        self._upstream_notes.pop(host_id, None)
+        self._without_ipv6.discard(host_id)
+        self._publication.set_inbound(host_id, None)
+
     async def drained(self, host_id: str, instances: tuple[RegisteredInstance, ...]) -> bool:
         """Wait until every subscriber has applied that these instances are gone."""
         del host_id
@@ -208,7 +222,8 @@ class HostMesh:
         """Render anew what the hosts of changed services serve: mode or protocol may differ."""
         touched: set[str] = set()
         for change in changes:
-            touched |= self._naming.get(change.host, set())
+            if _shown_inbound(change.before) != _shown_inbound(change.after):
+                touched |= self._naming.get(change.host, set())
         for host_id in touched:
             self._render_again(host_id)
 
@@ -254,7 +269,20 @@ class HostMesh:
         }
         had = self._named.get(host_id, frozenset())
         for service in had - named:
-            self._naming[service].discard(host_id)
+            self._not_naming(service, host_id)
         for service in named - had:
             self._naming.setdefault(service, set()).add(host_id)
         self._named[host_id] = named
+
+    def _not_naming(self, service: str, host_id: str) -> None:
+        self._naming[service].discard(host_id)
+        if not self._naming[service]:
+            del self._naming[service]
+
+
+def _shown_inbound(service: Service | None) -> object:
+    """Give what a host's own resources and notes take from a service that they name.
+
+    Endpoints come and go all the time and are no part of it.
+    """
+    return None if service is None else (service.ports, service.inbound)

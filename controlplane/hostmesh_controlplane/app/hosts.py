@@ -369,9 +369,9 @@ class Hosts:
             member = self._members.get(host_id)
             if member is None:
                 continue
-            # A stream that only proves an address ends later than the one in use, and then asks
-            # for this very member.
-            if host_id in self._registrations.leases or member.connection.stream_count:
+            # A proof of an address ends later than the stream in use, and asks for this member.
+            streams = member.connection.stream_count or self._mesh.follows(host_id)
+            if streams or host_id in self._registrations.leases:
                 self._away[host_id] = now
             else:
                 self._registrations.forget(member)

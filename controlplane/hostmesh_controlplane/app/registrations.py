@@ -225,6 +225,7 @@ class Registrations:
         self._note_interest(member, before)
         self._contenders.discard(member.host_id)
         del self.members[member.host_id]
+        self._mesh.forget(member.host_id)
 
     def restore(self, member: Member, stored: StoredRegistration) -> None:
         """Take up what was registered before the start, with one full lease."""

@@ -170,7 +170,22 @@ def test_a_host_without_stream_and_lease_is_forgotten_after_a_while() -> None:
         replica = agent.welcome.replica
         agent.leave()
         await world.clock.pass_(FORGET_SECONDS + 1)
+        assert world.mesh.told[-1] == "forget 7f3a"
         assert agent.connect(replica=replica).welcome.replica != replica
+
+    play(scene)
+
+
+def test_a_host_is_not_forgotten_while_its_proxy_follows_the_mesh() -> None:
+    async def scene(world: World) -> None:
+        agent = world.agent().connect()
+        agent.leave()
+        world.mesh.following.add(HOST)
+        await world.clock.pass_(FORGET_SECONDS + 1)
+        assert world.mesh.told[-1] == "disconnected 7f3a"
+        world.mesh.following.clear()
+        await world.clock.pass_(FORGET_SECONDS + 1)
+        assert world.mesh.told[-1] == "forget 7f3a"
 
     play(scene)
 

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from copy import deepcopy
 from dataclasses import replace
 
 from hostmesh_controlplane.app.host_mesh import HostMesh
@@ -8,7 +9,7 @@ from hostmesh_controlplane.app.proxies import Proxies
 from hostmesh_controlplane.config import ControlPlaneConfig
 from hostmesh_controlplane.logic import merge
 from hostmesh_controlplane.logic.catalog import CatalogEndpoint, CatalogService, SourceChanged
-from hostmesh_controlplane.logic.own_listeners import OwnListeners
+from hostmesh_controlplane.logic.own_listeners import OwnListeners, Wanted
 from hostmesh_controlplane.logic.publication import Publication
 from hostmesh_controlplane.logic.registry import Inbound
 from hostmesh_controlplane.logic.service_state import ServiceRecord
@@ -61,6 +62,11 @@ def _instance(host_id: str, address: str) -> RegisteredInstance:
     )
 
 
+def _known(hosts: HostMesh) -> dict[str, object]:
+    """Give copies of everything that it remembers by host or service."""
+    return {k: deepcopy(v) for k, v in vars(hosts).items() if isinstance(v, dict | set)}
+
+
 class Play:
     """Hosts on one side, mesh and streams on the other: all real but the network."""
 
@@ -69,6 +75,7 @@ class Play:
         self.proxies = Proxies(self.publication.resources)
         self.left: list[set[EndpointKey]] = []
         self.pushes: dict[str, FakePush] = {}
+        self.asked_grants = 0
         self.grants = {host: Grant(claims=(Claim("default", "web", "web"),)) for host in (A, B)}
         rules = Rules("mesh.internal", "mesh.internal", (("files", "static"),))
         self.mesh = Mesh(rules, VipRanges(), MemoryStore(), on_changes=self._changed)
@@ -80,10 +87,14 @@ class Play:
             mesh=self.mesh,
             publication=self.publication,
             proxies=self.proxies,
-            grant_of=self.grants.get,
+            grant_of=self._grant_of,
             left_registry=left_registry,
             config=ControlPlaneConfig(),
         )
+
+    def _grant_of(self, host_id: str) -> Grant | None:
+        self.asked_grants += 1
+        return self.grants.get(host_id)
 
     def _changed(self, changes: Iterable[MeshChange]) -> None:
         listed = list(changes)
@@ -201,6 +212,51 @@ def test_what_catalogs_list_is_gathered_once_however_many_hosts_ask() -> None:
         nothing = SourceChanged("files", WEB, None)
         await play.mesh.apply(lambda state: merge.source_changed(state, nothing))
         assert play.hosts.catalogued(WEB) == frozenset()
+
+    _run(scene)
+
+
+def test_of_a_forgotten_host_nothing_is_left() -> None:
+    async def scene(play: Play) -> None:
+        upstream = Wanted("db.default.mesh.internal", 5432, "127.0.0.1", 5432)
+        await play.hosts.on_instances(B, (_instance(B, "10.0.0.2"),))
+        play.serve(B, SERVED)
+        kept = _known(play.hosts)
+        play.hosts.on_connected(A, peer(A, address="10.0.0.4"), pb.Hello())
+        play.hosts.on_inbound(A, (SERVED,), OUTBOUND, OwnListeners(upstreams=(upstream,)))
+        play.hosts.on_node(A, has_ipv6=False)
+        assert play.hosts.upstream_notes(A)
+        assert list(play.publication.inbound(A).names(type_urls.CLUSTER))
+        play.hosts.forget(A)
+        assert _known(play.hosts) == kept
+        assert not list(play.publication.inbound(A).names(type_urls.CLUSTER))
+        assert play.hosts.scope(A).families == play.hosts.scope(B).families
+        play.hosts.forget(A)
+
+    _run(scene)
+
+
+def test_a_proxy_follows_the_mesh_while_it_has_a_stream() -> None:
+    async def scene(play: Play) -> None:
+        play.stream(A, type_urls.CLUSTER, "*")
+        assert play.hosts.follows(A)
+        assert not play.hosts.follows(B)
+        (stream,) = play.proxies.of_host(A)
+        stream.closed()
+        assert not play.hosts.follows(A)
+
+    _run(scene)
+
+
+def test_endpoints_that_come_and_go_render_no_host_s_own_resources_again() -> None:
+    async def scene(play: Play) -> None:
+        play.serve(A, SERVED)
+        await play.list("10.0.0.1")
+        before = play.publication.inbound(A)
+        asked = play.asked_grants
+        await play.list("10.0.0.1", "10.0.0.2")
+        assert play.asked_grants == asked, "nothing was rendered that depends on the grant"
+        assert play.publication.inbound(A) is before
 
     _run(scene)
 

@@ -83,6 +83,8 @@ class FakeMesh:
     own: dict[str, OwnListeners] = field(default_factory=dict)
     applied: list[pb.Applied] = field(default_factory=list)
     rejected: list[pb.Rejected] = field(default_factory=list)
+    following: set[str] = field(default_factory=set)
+    """Hosts whose proxies have a stream."""
     drain_answer: bool = True
     drain_gate: asyncio.Event | None = None
     taking_in: "asyncio.Future[object] | None" = None
@@ -139,6 +141,12 @@ class FakeMesh:
 
     def on_disconnected(self, host_id: str) -> None:
         self.told.append(f"disconnected {host_id[:4]}")
+
+    def follows(self, host_id: str) -> bool:
+        return host_id in self.following
+
+    def forget(self, host_id: str) -> None:
+        self.told.append(f"forget {host_id[:4]}")
 
     async def drained(self, host_id: str, instances: tuple[RegisteredInstance, ...]) -> bool:
         self.told.append(f"drain {host_id[:4]} {len(instances)}")
