@@ -123,28 +123,28 @@ class OutboundIndex:
         for name in _differing(old.direct, new.direct):
             owners = self.direct.setdefault(name, {})
             if (gone := old.direct.get(name)) is not None:
-                del owners[gone.keys[0].network, host]
+                del owners[gone.key.network, host]
             if (come := new.direct.get(name)) is not None:
-                owners[come.keys[0].network, host] = come
+                owners[come.key.network, host] = come
             if not owners:
                 del self.direct[name]
             yield type_urls.LISTENER, name
 
 
 def _direct(service: Service) -> Iterable[tuple[str, DirectFacts]]:
-    """Give one listener per registered instance, healthy or not: plaintext never goes there.
+    """Give a listener per address of a registered instance, healthy or not: never plaintext.
 
-    An instance may serve several of the service's ports; the smallest one names it.
+    Of their own, not one with additional addresses: an instance whose addresses change would need
+    a new one while the old one has some of them still, which Envoy refuses (measured). An instance
+    may serve several of the service's ports; the smallest one names it.
     """
     found: dict[str, DirectFacts] = {}
     for endpoint in sorted(service.endpoints, key=lambda each: each.service_port):
         if not endpoint.meshed:
             continue
-        keys = (endpoint.key, *endpoint.additional)
-        name = names.direct_listener(endpoint.key.address, endpoint.key.port)
-        found.setdefault(
-            name, DirectFacts(service.host, endpoint.service_port, keys, service.identities)
-        )
+        for key in (endpoint.key, *endpoint.additional):
+            facts = DirectFacts(service.host, endpoint.service_port, key, service.identities)
+            found.setdefault(names.direct_listener(key.address, key.port), facts)
     return found.items()
 
 

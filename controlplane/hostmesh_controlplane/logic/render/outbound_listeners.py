@@ -107,18 +107,17 @@ def tcp_listener(facts: TcpListenerFacts) -> bytes:
 
 
 def direct_listener(facts: DirectFacts) -> bytes:
-    """Render the listener of a registered instance's own addresses: mTLS to that very instance.
+    """Render the listener of a registered instance's own address: mTLS to that very instance.
 
-    One small listener on exactly these addresses and ports, instead of /32 and /128 chains in a
+    One small listener on exactly this address and port, instead of /32 and /128 chains in a
     shared one: an instance that comes or goes costs its 800 bytes and drains nothing, where a
     shared listener would be sent again with all its chains. They share their counters, for a set
     of its own takes 10 KB in Envoy. The metadata tells the agent whose they are and what to
     capture: an instance that is unhealthy is missing from the load assignment, but not from here.
     """
-    first, *others = facts.keys
-    where = address(first.address, first.port)
-    rendered = _listener(names.direct_listener(first.address, first.port), where, bind=False)
-    _add_addresses(rendered, [(key.address, key.port) for key in others])
+    key = facts.key
+    where = address(key.address, key.port)
+    rendered = _listener(names.direct_listener(key.address, key.port), where, bind=False)
     rendered.stat_prefix = names.DIRECT_CLUSTER
     accepted = tls.accepted_uris(facts.accepted)
     state = {

@@ -140,11 +140,11 @@ class TcpListenerFacts:
 
 @dataclass(frozen=True, slots=True)
 class DirectFacts:
-    """The listener of one registered instance's own addresses."""
+    """The listener of one address of a registered instance."""
 
     host: str
     port: int
-    keys: tuple[EndpointKey, ...]
+    key: EndpointKey
     accepted: tuple[SpiffeId, ...]
 
 

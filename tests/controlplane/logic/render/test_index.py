@@ -4,6 +4,7 @@ import pytest
 
 from hostmesh_controlplane.logic.render.index import OutboundIndex, ServiceFacts
 from hostmesh_core import type_urls
+from hostmesh_core.ids import EndpointKey
 from hostmesh_core.model import Health, Port, Protocol
 from hostmesh_testing import render_mesh as mesh
 
@@ -60,3 +61,12 @@ def test_no_catalog_entry_takes_a_port_that_every_envoy_binds(number: int) -> No
     list(index.replace(REVIEWS.host, replace(REVIEWS, ports=(Port(number, Protocol.HTTP),))))
     assert index.http_listeners == {}
     assert index.tcp.keys() == {f"240.240.0.1_{number}"}
+
+
+def test_each_address_of_an_instance_has_a_listener_of_its_own() -> None:
+    """So none ever shares an address with one that is about to go: Envoy refuses that."""
+    one = mesh.endpoint("10.0.0.1", 80, service="reviews")
+    dual = replace(one, additional=(EndpointKey.of("fd00::1", 80),))
+    facts = ServiceFacts.of(replace(REVIEWS, endpoints=(dual,)))
+    assert facts.direct.keys() == {"10.0.0.1_80", "fd00::1_80"}
+    assert {str(each.key) for each in facts.direct.values()} == {"10.0.0.1:80", "[fd00::1]:80"}

@@ -20,7 +20,7 @@ TCP = TcpListenerFacts("db.default.mesh.internal", 5432, "240.240.0.2", "fd48:6d
 DIRECT = DirectFacts(
     "reviews.default.mesh.internal",
     9080,
-    (EndpointKey.of("10.0.0.1", 9080), EndpointKey.of("fd00::1", 9080)),
+    EndpointKey.of("fd00::1", 9080),
     (mesh.spiffe("reviews"), mesh.spiffe("reviews2")),
 )
 

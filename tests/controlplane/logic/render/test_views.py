@@ -60,7 +60,7 @@ CASES: dict[str, tuple[Callable[..., bytes], list[Any]]] = {
     ),
     "direct listener": (
         outbound_listeners.direct_listener,
-        [views.DirectFacts("a.example", 80, KEYS, (mesh.spiffe("a"),))],
+        [views.DirectFacts("a.example", 80, KEYS[0], (mesh.spiffe("a"),))],
     ),
     "direct cluster": (
         special.direct,
@@ -124,6 +124,7 @@ OTHER: dict[str, list[Any]] = {
     "ipv6": [False],
     "captured": [False],
     "keys": [KEYS[:1]],
+    "key": [KEYS[1]],
     "domains": [("other.example",)],
     "anonymous": [False],
     "meshed": [False],
