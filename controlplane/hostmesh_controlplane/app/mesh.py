@@ -7,6 +7,8 @@ and only then the changed services go to whoever publishes them.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
 from hostmesh_controlplane.logic import merge, vips
 from hostmesh_controlplane.logic.merge import MergeState, Step
@@ -15,13 +17,18 @@ from hostmesh_controlplane.logic.store import Conflict, Record, Store, Table
 from hostmesh_controlplane.logic.unite import Rules
 from hostmesh_controlplane.logic.vips import VipRanges, VipRecord, WantedVip
 from hostmesh_core.documents import suggest
-from hostmesh_core.errors import BadInput
+from hostmesh_core.errors import BadInput, HostmeshError
 from hostmesh_core.model import MeshChange, Service
 
 log = logging.getLogger(__name__)
 
 MOST_COMPARED = 2000
 """Names that a misspelt one is held against: 10,000 take a quarter of a second (measured)."""
+
+RETRY_SECONDS = 1.0
+"""Between two tries to write what the store did not take: a full disk or a lock may pass."""
+
+T = TypeVar("T")
 
 Input = Callable[[MergeState], Step]
 Changed = Callable[[Sequence[MeshChange]], None]
@@ -40,12 +47,19 @@ class Mesh:
     """The merged mesh. Inputs are put from anywhere in the event loop and merged in their order."""
 
     def __init__(
-        self, rules: Rules, ranges: VipRanges, store: Store, *, on_changes: Changed
+        self,
+        rules: Rules,
+        ranges: VipRanges,
+        store: Store,
+        *,
+        on_changes: Changed,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.state = merge.start(rules)
         self._ranges = ranges
         self._store = store
         self._on_changes = on_changes
+        self._sleep = sleep
         self._inputs: asyncio.Queue[tuple[Input, asyncio.Future[Step] | None]] = asyncio.Queue()
         self._versions: dict[tuple[Table, str], int] = {}
         self._taken: dict[str, str] = {}
@@ -64,7 +78,9 @@ class Mesh:
             await self._take(set_record(record.key, ServiceRecord.from_bytes(record.value)))
 
     async def run(self) -> None:
-        """Merge inputs for ever."""
+        """Merge inputs for ever. A store that fails is tried again: what comes next waits for it,
+        because nothing may be published that a restart would forget.
+        """
         while True:
             change, waiter = await self._inputs.get()
             try:
@@ -143,9 +159,14 @@ class Mesh:
             record = vips.allocate(wanted, ranges=self._ranges, taken=self._taken)
             key = vips.address_key(record.vip4)
             try:
-                await self._store.put_if(Table.VIPS, key, wanted.host.encode(), version=0)
+                await self._until_done(
+                    partial(self._store.put_if, Table.VIPS, key, wanted.host.encode(), version=0),
+                    what=key,
+                )
             except Conflict:
-                existing = await self._store.get(Table.VIPS, key)
+                existing = await self._until_done(
+                    partial(self._store.get, Table.VIPS, key), what=key
+                )
                 owner = existing.value.decode() if existing else ""
                 if owner == wanted.host:
                     return record  # claimed before a crash, or by another replica
@@ -155,12 +176,31 @@ class Mesh:
                 return record
 
     async def _put(self, table: Table, key: str, value: bytes) -> None:
-        """Write what this process alone decides; a version that moved is read again once."""
+        """Write what this process alone decides; a version that moved is read again."""
+        what = f"{table.value}/{key}"
         version = self._versions.get((table, key), 0)
-        try:
-            written = await self._store.put_if(table, key, value, version=version)
-        except Conflict:
-            current: Record | None = await self._store.get(table, key)
-            version = current.version if current else 0
-            written = await self._store.put_if(table, key, value, version=version)
-        self._versions[table, key] = written.version
+        moved = 0
+        while True:
+            put = partial(self._store.put_if, table, key, value, version=version)
+            try:
+                written = await self._until_done(put, what=what)
+            except Conflict:
+                moved += 1
+                if moved > 1:  # somebody else writes it too: do not race with them
+                    log.warning("record moved again, reading it anew record=%s", what)
+                    await self._sleep(RETRY_SECONDS)
+                read = partial(self._store.get, table, key)
+                current: Record | None = await self._until_done(read, what=what)
+                version = current.version if current else 0
+            else:
+                self._versions[table, key] = written.version
+                return
+
+    async def _until_done(self, operation: Callable[[], Awaitable[T]], *, what: str) -> T:
+        """Do a store operation, again and again until the store is there. Raises Conflict."""
+        while True:
+            try:
+                return await operation()
+            except HostmeshError as error:
+                log.warning("store failed, trying again record=%s error=%s", what, error)
+                await self._sleep(RETRY_SECONDS)

@@ -11,9 +11,10 @@ from hostmesh_controlplane.logic.catalog import CatalogEndpoint, CatalogService,
 from hostmesh_controlplane.logic.store import Conflict, Record, Table
 from hostmesh_controlplane.logic.unite import Rules
 from hostmesh_controlplane.logic.vips import VipRanges, address_key
-from hostmesh_core.errors import BadInput
+from hostmesh_core.errors import BadInput, Unreachable
 from hostmesh_core.ids import EndpointKey
 from hostmesh_core.model import MeshChange, Port
+from hostmesh_testing.memory_store import MemoryStore
 
 RULES = Rules("mesh.internal", "mesh.internal", (("files", "static"),))
 WEB, SHOP = "web.default.mesh.internal", "web.shop.mesh.internal"
@@ -115,3 +116,56 @@ def test_a_name_that_means_no_one_service_is_refused(tmp_path: Path, name: str, 
             mesh.find(name)
 
     _run(tmp_path / "s.db", play)
+
+
+class FailingStore(MemoryStore):
+    """Raises what is listed, one by one, instead of writing."""
+
+    def __init__(self, *failures: Exception) -> None:
+        super().__init__()
+        self.failures = list(failures)
+
+    async def put_if(self, table: Table, key: str, value: bytes, *, version: int) -> Record:
+        if self.failures:
+            raise self.failures.pop(0)
+        return await super().put_if(table, key, value, version=version)
+
+
+FULL = Unreachable("cannot write the store: the disk is full")
+
+
+@pytest.mark.parametrize(
+    "failures",
+    [
+        pytest.param([FULL], id="the address cannot be claimed"),
+        pytest.param([FULL] * 3, id="and not at once after it"),
+        pytest.param([Conflict("claim"), FULL], id="nor after another replica's claim"),
+        pytest.param([Conflict("claim"), *[Conflict("put")] * 3], id="the version moves thrice"),
+    ],
+)
+def test_a_store_that_fails_is_tried_again_and_whoever_waits_is_told_when_it_worked(
+    failures: list[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        await asyncio.sleep(0)
+
+    async def run() -> None:
+        store = FailingStore(*failures)
+        changes: list[MeshChange] = []
+        mesh = Mesh(RULES, VipRanges(), store, on_changes=changes.extend, sleep=sleep)
+        await mesh.start()
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(mesh.run())
+            async with asyncio.timeout(5):
+                await mesh.apply(_input(_listed(WEB, "10.0.0.1")))
+            assert [change.host for change in changes] == [WEB]
+            assert await store.get(Table.VIPS, f"host/{WEB}") is not None
+            task.cancel()
+
+    asyncio.run(run())
+    assert len(pauses) == sum(isinstance(f, Unreachable) for f in failures) or len(pauses) == 2
+    said = [r for r in caplog.records if "store failed" in r.message]
+    assert len(said) == sum(isinstance(f, Unreachable) for f in failures), "once per failure"
