@@ -19,7 +19,7 @@ STATUS_UNHEALTHY: Status
 STATUS_NOT_CAPTURED: Status
 
 class Up(_message.Message):
-    __slots__ = ("seq", "ack", "hello", "register", "renew", "health", "certificate_request", "applied", "rejected", "use", "drain", "answer")
+    __slots__ = ("seq", "ack", "hello", "register", "renew", "health", "certificate_request", "applied", "rejected", "use", "drain", "answer", "callers")
     SEQ_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
     HELLO_FIELD_NUMBER: _ClassVar[int]
@@ -32,6 +32,7 @@ class Up(_message.Message):
     USE_FIELD_NUMBER: _ClassVar[int]
     DRAIN_FIELD_NUMBER: _ClassVar[int]
     ANSWER_FIELD_NUMBER: _ClassVar[int]
+    CALLERS_FIELD_NUMBER: _ClassVar[int]
     seq: int
     ack: int
     hello: Hello
@@ -44,7 +45,8 @@ class Up(_message.Message):
     use: Use
     drain: Drain
     answer: Answer
-    def __init__(self, seq: _Optional[int] = ..., ack: _Optional[int] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., register: _Optional[_Union[Register, _Mapping]] = ..., renew: _Optional[_Union[Renew, _Mapping]] = ..., health: _Optional[_Union[HealthReport, _Mapping]] = ..., certificate_request: _Optional[_Union[CertificateRequest, _Mapping]] = ..., applied: _Optional[_Union[Applied, _Mapping]] = ..., rejected: _Optional[_Union[Rejected, _Mapping]] = ..., use: _Optional[_Union[Use, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., answer: _Optional[_Union[Answer, _Mapping]] = ...) -> None: ...
+    callers: Callers
+    def __init__(self, seq: _Optional[int] = ..., ack: _Optional[int] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., register: _Optional[_Union[Register, _Mapping]] = ..., renew: _Optional[_Union[Renew, _Mapping]] = ..., health: _Optional[_Union[HealthReport, _Mapping]] = ..., certificate_request: _Optional[_Union[CertificateRequest, _Mapping]] = ..., applied: _Optional[_Union[Applied, _Mapping]] = ..., rejected: _Optional[_Union[Rejected, _Mapping]] = ..., use: _Optional[_Union[Use, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., answer: _Optional[_Union[Answer, _Mapping]] = ..., callers: _Optional[_Union[Callers, _Mapping]] = ...) -> None: ...
 
 class Down(_message.Message):
     __slots__ = ("seq", "ack", "welcome", "issue", "revoked", "drained", "query", "pace", "verdict")
@@ -226,7 +228,7 @@ class Verdict(_message.Message):
     def __init__(self, generation: _Optional[int] = ..., services: _Optional[_Iterable[_Union[ServiceVerdict, _Mapping]]] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ServiceVerdict(_message.Message):
-    __slots__ = ("service", "port", "accepted", "reason", "addresses", "host", "state", "meshed", "endpoints")
+    __slots__ = ("service", "port", "accepted", "reason", "addresses", "host", "state", "meshed", "endpoints", "workload_port", "inbound")
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     PORT_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_FIELD_NUMBER: _ClassVar[int]
@@ -236,6 +238,8 @@ class ServiceVerdict(_message.Message):
     STATE_FIELD_NUMBER: _ClassVar[int]
     MESHED_FIELD_NUMBER: _ClassVar[int]
     ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
+    WORKLOAD_PORT_FIELD_NUMBER: _ClassVar[int]
+    INBOUND_FIELD_NUMBER: _ClassVar[int]
     service: str
     port: int
     accepted: bool
@@ -245,7 +249,9 @@ class ServiceVerdict(_message.Message):
     state: str
     meshed: int
     endpoints: int
-    def __init__(self, service: _Optional[str] = ..., port: _Optional[int] = ..., accepted: _Optional[bool] = ..., reason: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., host: _Optional[str] = ..., state: _Optional[str] = ..., meshed: _Optional[int] = ..., endpoints: _Optional[int] = ...) -> None: ...
+    workload_port: int
+    inbound: str
+    def __init__(self, service: _Optional[str] = ..., port: _Optional[int] = ..., accepted: _Optional[bool] = ..., reason: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., host: _Optional[str] = ..., state: _Optional[str] = ..., meshed: _Optional[int] = ..., endpoints: _Optional[int] = ..., workload_port: _Optional[int] = ..., inbound: _Optional[str] = ...) -> None: ...
 
 class Renew(_message.Message):
     __slots__ = ()
@@ -334,6 +340,44 @@ class Use(_message.Message):
     NAMES_FIELD_NUMBER: _ClassVar[int]
     names: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, names: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Callers(_message.Message):
+    __slots__ = ("services",)
+    SERVICES_FIELD_NUMBER: _ClassVar[int]
+    services: _containers.RepeatedCompositeFieldContainer[ServiceCallers]
+    def __init__(self, services: _Optional[_Iterable[_Union[ServiceCallers, _Mapping]]] = ...) -> None: ...
+
+class ServiceCallers(_message.Message):
+    __slots__ = ("service", "namespace", "workload_port", "since", "plaintext", "mutual_tls", "last_plaintext", "callers")
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    WORKLOAD_PORT_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    PLAINTEXT_FIELD_NUMBER: _ClassVar[int]
+    MUTUAL_TLS_FIELD_NUMBER: _ClassVar[int]
+    LAST_PLAINTEXT_FIELD_NUMBER: _ClassVar[int]
+    CALLERS_FIELD_NUMBER: _ClassVar[int]
+    service: str
+    namespace: str
+    workload_port: int
+    since: float
+    plaintext: int
+    mutual_tls: int
+    last_plaintext: float
+    callers: _containers.RepeatedCompositeFieldContainer[PlaintextCaller]
+    def __init__(self, service: _Optional[str] = ..., namespace: _Optional[str] = ..., workload_port: _Optional[int] = ..., since: _Optional[float] = ..., plaintext: _Optional[int] = ..., mutual_tls: _Optional[int] = ..., last_plaintext: _Optional[float] = ..., callers: _Optional[_Iterable[_Union[PlaintextCaller, _Mapping]]] = ...) -> None: ...
+
+class PlaintextCaller(_message.Message):
+    __slots__ = ("address", "requests", "first_seen", "last_seen")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_SEEN_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEEN_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    requests: int
+    first_seen: float
+    last_seen: float
+    def __init__(self, address: _Optional[str] = ..., requests: _Optional[int] = ..., first_seen: _Optional[float] = ..., last_seen: _Optional[float] = ...) -> None: ...
 
 class Drain(_message.Message):
     __slots__ = ("services",)
