@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from hostmesh_controlplane.logic import merge, vips
 from hostmesh_controlplane.logic.merge import MergeState, Step
@@ -17,7 +17,7 @@ from hostmesh_controlplane.logic.store import Conflict, Record, Store, Table
 from hostmesh_controlplane.logic.unite import Rules
 from hostmesh_controlplane.logic.vips import VipRanges, VipRecord, WantedVip
 from hostmesh_core.documents import suggest
-from hostmesh_core.errors import BadInput, HostmeshError
+from hostmesh_core.errors import BadInput, HostmeshError, Unreachable
 from hostmesh_core.model import MeshChange, Service
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,23 @@ MOST_COMPARED = 2000
 RETRY_SECONDS = 1.0
 """Between two tries to write what the store did not take: a full disk or a lock may pass."""
 
+ANSWER_SECONDS = 10.0
+"""How long an operator waits for the store before he is told how far his command got."""
+
+
+class Decided(Protocol):
+    """What a decision about one service comes to, beside what its caller makes of it."""
+
+    @property
+    def record(self) -> ServiceRecord:
+        """What is to be stored of the service; the one it had = nothing changes."""
+
+
 T = TypeVar("T")
+D = TypeVar("D", bound=Decided)
+
+Decide = Callable[[Service | None, ServiceRecord], D]
+"""Decides from a service and its record as they are at its turn; None = it is not in the mesh."""
 
 Input = Callable[[MergeState], Step]
 Changed = Callable[[Sequence[MeshChange]], None]
@@ -54,12 +70,16 @@ class Mesh:
         *,
         on_changes: Changed,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         self.state = merge.start(rules)
         self._ranges = ranges
         self._store = store
         self._on_changes = on_changes
         self._sleep = sleep
+        self._answer_seconds = answer_seconds
+        self._trouble = ""
+        """Why the store does not take what it was last given; empty while it does."""
         self._inputs: asyncio.Queue[tuple[Input, asyncio.Future[Step] | None]] = asyncio.Queue()
         self._versions: dict[tuple[Table, str], int] = {}
         self._taken: dict[str, str] = {}
@@ -108,10 +128,48 @@ class Mesh:
         """Wait until every input that was put so far is merged, stored and published."""
         await self.apply(Step)
 
-    async def store_record(self, host: str, record: ServiceRecord) -> None:
-        """Store what an operator decided of a service, then merge and publish it."""
-        await self._put(Table.SERVICES, host, record.to_bytes())
-        await self.apply(set_record(host, record))
+    async def decide(self, host: str, decide: Decide[D]) -> D:
+        """Take an operator's decision about one service; give it once it is stored and published.
+
+        It is taken in the queue: decided from what was read before, it would undo what came in
+        between. Raises what `decide` raises, and Unreachable where the store does not answer.
+        """
+        made: list[D] = []
+        failed: list[Exception] = []
+
+        def take(state: MergeState) -> Step:
+            if given_up:
+                return Step(state)
+            try:
+                one = decide(state.services.get(host), state.record(host))
+            except Exception as error:  # noqa: BLE001 (its caller's, not the whole mesh's)
+                failed.append(error)
+                return Step(state)
+            made.append(one)
+            return merge.change_record(state, host, one.record)
+
+        given_up = False
+        try:
+            async with asyncio.timeout(self._answer_seconds):
+                await self.apply(take)
+        except TimeoutError as error:
+            given_up = True
+            raise self._unanswered(host, taken=bool(made)) from error
+        if failed:
+            raise failed[0]
+        return made[0]
+
+    def _unanswered(self, host: str, *, taken: bool) -> Unreachable:
+        why = self._trouble or "the store does not answer"
+        if taken:
+            return Unreachable(
+                f"cannot store what is decided of {host} yet: {why}; it is tried again every "
+                f"second and takes effect then; look at: hostmesh service show {host}"
+            )
+        return Unreachable(
+            f"cannot decide about {host}: what came before it is not stored yet: {why}; nothing "
+            "is changed, try again"
+        )
 
     def find(self, name: str) -> Service:
         """Give the service of a full host name, an alias, or a short name that only one has.
@@ -200,7 +258,11 @@ class Mesh:
         """Do a store operation, again and again until the store is there. Raises Conflict."""
         while True:
             try:
-                return await operation()
+                done = await operation()
             except HostmeshError as error:
+                self._trouble = str(error)
                 log.warning("store failed, trying again record=%s error=%s", what, error)
                 await self._sleep(RETRY_SECONDS)
+            else:
+                self._trouble = ""
+                return done

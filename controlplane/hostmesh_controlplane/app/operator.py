@@ -8,17 +8,16 @@ from typing import Protocol
 from hostmesh_controlplane.app.authority import Authority
 from hostmesh_controlplane.app.mesh import Mesh
 from hostmesh_controlplane.app.proxies import Applied, Proxies, ProxyStream
+from hostmesh_controlplane.app.service_states import ServiceStates
 from hostmesh_controlplane.edges.operator_api import Call, Route
-from hostmesh_controlplane.logic import answers, service_state
+from hostmesh_controlplane.logic import answers
 from hostmesh_controlplane.logic.catalog import SourceStatus
 from hostmesh_controlplane.logic.grants import GrantChange
 from hostmesh_controlplane.logic.host_record import HostRecord
 from hostmesh_controlplane.logic.request_body import RequestBody
-from hostmesh_controlplane.logic.service_state import Decision
 from hostmesh_controlplane.logic.tokens import TokenRecord, TokenRequest, covers
 from hostmesh_core import type_urls
-from hostmesh_core.errors import Refused
-from hostmesh_core.model import InboundMode, Service
+from hostmesh_core.model import InboundMode
 from hostmesh_core.xds.reports import TypeStatus
 
 
@@ -59,6 +58,7 @@ class Operator:
         mesh_wide: InboundMode,
     ) -> None:
         self._mesh = mesh
+        self._states = ServiceStates(mesh)
         self._authority = authority
         self._proxies = proxies
         self._catalogs = catalogs
@@ -70,9 +70,7 @@ class Operator:
         return [
             Route("GET", "/v1/services", self._services),
             Route("GET", "/v1/services/{name}", self._service),
-            Route("POST", "/v1/services/{name}/require-mesh", self._require_mesh),
-            Route("POST", "/v1/services/{name}/allow-unmeshed", self._allow_unmeshed),
-            Route("POST", "/v1/services/{name}/release", self._release),
+            *self._states.routes(),
             Route("GET", "/v1/endpoints/{name}", self._endpoints),
             Route("GET", "/v1/proxy-status", self._proxy_status),
             Route("GET", "/v1/sources", self._sources),
@@ -97,58 +95,6 @@ class Operator:
 
     async def _endpoints(self, call: Call) -> object:
         return answers.endpoint_rows(self._mesh.find(call.path["name"]))
-
-    async def _require_mesh(self, call: Call) -> object:
-        service = self._mesh.find(call.path["name"])
-        record = self._mesh.state.record(service.host)
-        body = RequestBody(call.body, what="require the mesh")
-        force = body.flag("force")
-        body.done()
-        decision = service_state.require_mesh(service, record, force=force)
-        withheld = len(decision.withheld)
-        return await self._decided(
-            service, decision, f"{service.host} is in state mesh; {withheld} endpoint(s) withheld"
-        )
-
-    async def _allow_unmeshed(self, call: Call) -> object:
-        service = self._mesh.find(call.path["name"])
-        record = self._mesh.state.record(service.host)
-        body = RequestBody(call.body, what="allow unmeshed endpoints")
-        cidrs = body.cidrs("cidr")
-        body.done()
-        decision = service_state.allow_unmeshed(
-            service, record, cidrs=cidrs, required_by=self._required(service)
-        )
-        admitted = len(decision.admitted)
-        return await self._decided(
-            service, decision, f"{service.host} is in state mixed; {admitted} endpoint(s) admitted"
-        )
-
-    async def _release(self, call: Call) -> object:
-        """Forget that leases of a service ended: what catalogs still list is reached again."""
-        service = self._mesh.find(call.path["name"])
-        before = self._mesh.state.record(service.host)
-        body = RequestBody(call.body, what="release endpoints")
-        wanted = set(body.texts("keys"))
-        body.done()
-        keys = tuple(key for key in before.ended if str(key) in wanted)
-        if wanted and len(keys) != len(wanted):
-            known = ", ".join(str(key) for key in before.ended) or "none"
-            raise body.refused("keys", f"of {service.host} only these have ended: {known}")
-        after = service_state.release(before, keys)
-        await self._mesh.store_record(service.host, after)
-        released = len(before.ended) - len(after.ended)
-        return {"done": f"{released} ended endpoint(s) of {service.host} released"}
-
-    def _required(self, service: Service) -> str:
-        listings = self._mesh.state.inputs[service.host].listings
-        return next((one.origin for _, one in listings if one.require_mesh), "")
-
-    async def _decided(self, service: Service, decision: Decision, done: str) -> object:
-        if decision.refused:
-            raise Refused(decision.refused)
-        await self._mesh.store_record(service.host, decision.record)
-        return {"done": done, "host": service.host}
 
     # Sources and proxies
 

@@ -156,10 +156,15 @@ def lease_ended(state: MergeState, host_id: str) -> Step:
 
 
 def set_record(state: MergeState, host: str, record: ServiceRecord) -> Step:
-    """Take in what was stored of a service, at start or by an operator's command."""
-    inputs = state.inputs.get(host, Inputs())
-    step = _settled(state, state, {host: replace(inputs, record=record)})
+    """Take in what is stored of a service already, at start."""
+    step = change_record(state, host, record)
     return replace(step, records=tuple(r for r in step.records if r != (host, record)))
+
+
+def change_record(state: MergeState, host: str, record: ServiceRecord) -> Step:
+    """Take in what an operator decided of a service: it is to be stored."""
+    inputs = state.inputs.get(host, Inputs())
+    return _settled(state, state, {host: replace(inputs, record=record)})
 
 
 def set_vip(state: MergeState, host: str, vip: VipRecord) -> Step:

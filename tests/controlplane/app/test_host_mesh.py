@@ -12,7 +12,7 @@ from hostmesh_controlplane.logic.catalog import CatalogEndpoint, CatalogService,
 from hostmesh_controlplane.logic.own_listeners import OwnListeners, Wanted
 from hostmesh_controlplane.logic.publication import Publication
 from hostmesh_controlplane.logic.registry import Inbound
-from hostmesh_controlplane.logic.service_state import ServiceRecord
+from hostmesh_controlplane.logic.service_state import Decision, ServiceRecord
 from hostmesh_controlplane.logic.unite import Rules
 from hostmesh_controlplane.logic.vips import VipRanges
 from hostmesh_core import names, type_urls
@@ -154,7 +154,8 @@ def test_the_mode_that_an_operator_sets_reaches_the_hosts_that_serve_it() -> Non
         play.serve(B, replace(SERVED, service="other.default.mesh.internal", workload_port=9090))
         play.stream(A, type_urls.LISTENER, names.VIRTUAL_INBOUND)
         play.stream(B, type_urls.LISTENER, names.VIRTUAL_INBOUND)
-        await play.mesh.store_record(WEB, ServiceRecord(inbound=InboundMode.STRICT))
+        strict = Decision(ServiceRecord(inbound=InboundMode.STRICT))
+        await play.mesh.decide(WEB, lambda *_: strict)
         assert play.told(A) == [f"LDS +{names.VIRTUAL_INBOUND}"]
         assert play.told(B) == []
 
