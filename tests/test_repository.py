@@ -27,7 +27,8 @@ def _files(*suffixes: str) -> Iterator[Path]:
     roots = [path for path in ROOT.iterdir() if path.is_file()]
     inside = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*")]
     for path in sorted([*roots, *inside]):
-        skipped = {"__pycache__", ".hypothesis"} & set(path.parts)
+        # In a second checkout .git is a file of git's own that names the first one.
+        skipped = {"__pycache__", ".hypothesis", ".git"} & set(path.parts)
         if path.is_file() and not skipped and (not suffixes or path.suffix in suffixes):
             yield path
 
