@@ -119,7 +119,7 @@ def test_an_ordinary_user_runs_everything_and_is_in_the_mesh(explicit: Explicit)
     token = mesh.control_plane.token("--service", "mine")
     host.write("/tmp/join.token", token + "\n", mode=0o600)
     host.run(["chown", str(APP_UID), "/tmp/join.token"])
-    words = ["join", "--token-file", "/tmp/join.token"]
+    words = ["join", "--enrol-only", "--token-file", "/tmp/join.token"]
     host.run([program("hostmesh-agent"), *words], uid=APP_UID)
     parent = host.spawn("agent", [program("hostmesh-agent"), "run", "--all"], uid=APP_UID)
     mesh.wait_meshed("mine", 1)
@@ -159,7 +159,9 @@ def test_a_second_instance_lives_beside_a_captured_one(explicit: Explicit) -> No
     host.write(layout.config_file, agent_yaml([edge], own))
     host.write("/root/gw.token", mesh.control_plane.token("--service", "edge"), mode=0o600)
     users = ["--agent-user", str(AGENT_UID), "--envoy-user", str(ENVOY_UID)]
-    first.command("join", "--instance", "gw", "--token-file", "/root/gw.token", *users)
+    first.command(
+        "join", "--enrol-only", "--instance", "gw", "--token-file", "/root/gw.token", *users
+    )
     host.spawn("gw", [program("hostmesh-agent"), "run", "--all", "--instance", "gw", *users])
     mesh.wait_meshed("edge", 1)
     answer = call(host, "any-name", 19080, address="127.0.0.1")

@@ -139,7 +139,7 @@ class Agent:
     def join(self, token: str) -> str:
         """Enrol with a token from a file; give what `join` prints. Raises CommandFailed."""
         self.host.write(JOIN_FILE, token + "\n", mode=0o600)
-        words = ["join", "--token-file", JOIN_FILE, *self._users()]
+        words = ["join", "--enrol-only", "--token-file", JOIN_FILE, *self._users()]
         return self.command(*words)
 
     def start(self) -> None:
