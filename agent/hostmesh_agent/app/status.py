@@ -71,6 +71,7 @@ def status_of(parts: Parts) -> dict[str, object]:
         "envoy_pid": parts.envoy.pid,
         "envoy_epoch": parts.envoy.epoch,
         "capture": _capture(parts),
+        "changed": _changed(parts),
         "generation": _generation(parts),
         "certificates": _certificates(parts),
         "certificate_list": [
@@ -113,12 +114,19 @@ def _service(view: ServiceView) -> dict[str, object]:
         "host": view.verdict.host if view.verdict else "",
         "address": view.address,
         "protocol": view.config.protocol.value if view.config.protocol else "(catalog's protocol)",
-        "inbound": view.config.inbound.value if view.config.inbound else "",
+        "inbound": _inbound(view),
         "registered": view.registered,
         "health": f"{word} ({check}){reason}",
         "healthy": view.healthy,
         "details": details,
     }
+
+
+def _inbound(view: ServiceView) -> str:
+    """Give what Envoy accepts: the control plane's word, before it the host's own."""
+    if view.verdict is not None and view.verdict.inbound:
+        return view.verdict.inbound
+    return view.config.inbound.value if view.config.inbound else ""
 
 
 def _envoy(parts: Parts) -> str:
@@ -138,6 +146,14 @@ def _capture(parts: Parts) -> str:
         f"{report.endpoints} endpoint addresses, {report.names} names"
     )
     return f"{text}; {report.detail}" if report.detail else text
+
+
+def _changed(parts: Parts) -> dict[str, int]:
+    """Count what was put into this host's kernel and /etc/hosts."""
+    report = parts.capture.report if parts.config.capture.enabled else None
+    if report is None:
+        return {"rules": 0, "routes": 0, "names": 0}
+    return {"rules": report.rules, "routes": report.routes, "names": report.names}
 
 
 def _generation(parts: Parts) -> str:

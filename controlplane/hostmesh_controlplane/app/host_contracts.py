@@ -14,7 +14,7 @@ from hostmesh_controlplane.logic.registry import Inbound
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.grant import Grant
 from hostmesh_core.ids import EndpointKey, Identity, SpiffeId
-from hostmesh_core.model import RegisteredInstance
+from hostmesh_core.model import InboundMode, RegisteredInstance
 
 
 class HostTerms(Protocol):
@@ -59,6 +59,9 @@ class HostMesh(Protocol):
 
     def summary(self, service: str) -> ServiceSummary:
         """Give state, meshed endpoints and all endpoints."""
+
+    def inbound_mode(self, service: str, declared: InboundMode | None) -> InboundMode:
+        """Give what a host's Envoy accepts for a service; `declared` is the host's own word."""
 
     def on_instances(self, host_id: str, instances: tuple[RegisteredInstance, ...]) -> Done:
         """Take the complete registration of a host; none = it left in order."""

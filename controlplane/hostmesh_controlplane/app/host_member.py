@@ -21,7 +21,7 @@ from hostmesh_controlplane.logic.registry import (
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.grant import Grant
 from hostmesh_core.ids import Identity
-from hostmesh_core.model import RegisteredInstance
+from hostmesh_core.model import InboundMode, RegisteredInstance
 
 ServiceSummary = tuple[str, int, int]
 """State, meshed endpoints, all endpoints."""
@@ -106,12 +106,17 @@ class Member:
         return Outcome(registered, declared, outbound, refused, own)
 
     def verdict(
-        self, summary: Callable[[str], ServiceSummary], notes: Iterable[str] = ()
+        self,
+        summary: Callable[[str], ServiceSummary],
+        mode: Callable[[str, InboundMode | None], InboundMode],
+        notes: Iterable[str] = (),
     ) -> pb.Verdict:
         """Tell the host what became of its last Register. `notes`: what the mesh adds to it."""
         verdict = pb.Verdict(generation=self.generation, notes=[*self.outcome.own.notes, *notes])
         for item in self.outcome.declared.accepted:
-            verdict.services.append(_accepted(item, summary(item.declaration.host)))
+            accepted = _accepted(item, summary(item.declaration.host))
+            accepted.inbound = mode(item.declaration.host, item.inbound.mode).value
+            verdict.services.append(accepted)
         for refusal in self.outcome.declared.refused:
             verdict.services.add(
                 service=refusal.service, port=refusal.port, accepted=False, reason=refusal.reason

@@ -19,7 +19,7 @@ from hostmesh_core import names
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.grant import Grant
 from hostmesh_core.ids import EndpointKey, Identity, SpiffeId
-from hostmesh_core.model import MeshChange, RegisteredInstance, Service
+from hostmesh_core.model import InboundMode, MeshChange, RegisteredInstance, Service
 
 DRAIN_SECONDS = 20.0
 """How long a leaving host waits for its peers' proxies; one that is away does not hold it."""
@@ -102,6 +102,11 @@ class HostMesh:
             return ("plain", 0, 0)
         meshed = sum(endpoint.meshed for endpoint in found.endpoints)
         return (found.state.value, meshed, len(found.endpoints))
+
+    def inbound_mode(self, service: str, declared: InboundMode | None) -> InboundMode:
+        """Give what a host's Envoy accepts for a service."""
+        found = self._mesh.state.services.get(service)
+        return inbounds.mode_of(declared, found.inbound if found else None, self._mesh_wide)
 
     # What hosts say
 

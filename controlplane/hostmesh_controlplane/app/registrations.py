@@ -323,7 +323,7 @@ class Registrations:
 
     def _send_verdict(self, member: Member) -> None:
         notes = self._mesh.upstream_notes(member.host_id)
-        member.connection.send(member.verdict(self._mesh.summary, notes))
+        member.connection.send(member.verdict(self._mesh.summary, self._mesh.inbound_mode, notes))
 
     async def _answer_later(self, member: Member, settled: Settled) -> None:
         try:

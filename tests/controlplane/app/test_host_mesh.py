@@ -273,6 +273,15 @@ def test_silence_takes_a_host_out_whatever_the_catalog_says() -> None:
     _run(scene)
 
 
+def test_the_mode_in_force_is_what_service_and_mesh_make_of_the_host_s_word() -> None:
+    async def scene(play: Play) -> None:
+        assert play.hosts.inbound_mode(WEB, None) is InboundMode.PERMISSIVE
+        assert play.hosts.inbound_mode(WEB, InboundMode.STRICT) is InboundMode.STRICT
+        assert play.hosts.inbound_mode("nothing", InboundMode.DISABLE) is InboundMode.DISABLE
+
+    _run(scene)
+
+
 def test_a_drain_ends_when_those_who_follow_the_service_have_applied_it() -> None:
     async def scene(play: Play) -> None:
         gone = _instance(A, "10.0.0.1")

@@ -30,6 +30,7 @@ def test_a_register_is_told_to_the_mesh_first_and_answered_with_a_verdict() -> N
         (service,) = verdict.services
         assert (service.accepted, service.host, service.port) == (True, WEB, 80)
         assert (service.state, service.meshed) == ("mixed", 1)
+        assert service.inbound == "permissive"
         assert world.mesh.inbound[HOST][0].workload_port == 8080
         assert [port for port, _ in world.mesh.outbound[HOST]] == [15001]
 

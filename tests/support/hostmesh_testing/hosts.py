@@ -20,7 +20,7 @@ from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.bundle import TrustBundles
 from hostmesh_core.grant import Claim, Grant
 from hostmesh_core.ids import EndpointKey, Identity, SpiffeId
-from hostmesh_core.model import RegisteredInstance
+from hostmesh_core.model import InboundMode, RegisteredInstance
 from hostmesh_core.rotation import Renewal
 from hostmesh_testing.certificates import Authority, authority
 from hostmesh_testing.memory_store import MemoryStore
@@ -100,6 +100,10 @@ class FakeMesh:
         every = [i for instances in self.instances.values() for i in instances]
         count = sum(instance.service == service for instance in every)
         return "mixed", count, count
+
+    def inbound_mode(self, service: str, declared: InboundMode | None) -> InboundMode:
+        del service
+        return declared or InboundMode.PERMISSIVE
 
     def on_instances(
         self, host_id: str, instances: tuple[RegisteredInstance, ...]

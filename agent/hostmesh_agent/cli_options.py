@@ -1,0 +1,59 @@
+"""What the commands of `hostmesh-agent` share: their options, and how an error ends one."""
+
+import sys
+
+import click
+
+from hostmesh_core.errors import BadInput, HostmeshError
+from hostmesh_core.host_layout import DEFAULT_INSTANCE, HostLayout
+from hostmesh_core.ids import is_dns_label
+
+
+class Group(click.Group):
+    """A command group that shows an error as one sentence and picks the exit status."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run, and end with 2 for bad input, 1 for what was refused or could not be reached."""
+        try:
+            return super().invoke(ctx)
+        except HostmeshError as error:
+            click.echo(f"hostmesh-agent: {error}", err=True)
+            sys.exit(2 if isinstance(error, BadInput) else 1)
+
+
+def _known_form(_: click.Context, __: click.Parameter, value: str) -> str:
+    """Refuse a name that would lead to paths of its own making."""
+    if not is_dns_label(value) or len(value) > 20:
+        raise BadInput(
+            f"cannot use --instance {value!r}: expected lower-case letters, digits and -, at most "
+            "20, as in agent.yaml"
+        )
+    return value
+
+
+instance_option = click.option(
+    "--instance",
+    default=DEFAULT_INSTANCE,
+    callback=_known_form,
+    show_default=True,
+    help="Which agent of this host, where there is more than one.",
+)
+config_option = click.option(
+    "--config",
+    type=click.Path(dir_okay=False),
+    help="agent.yaml; by default /etc/hostmesh/agent.yaml.",
+)
+output_option = click.option(
+    "--output", "-o", type=click.Choice(["table", "json"]), default="table", show_default=True
+)
+agent_user_option = click.option(
+    "--agent-user", default="hostmesh", show_default=True, metavar="NAME|UID"
+)
+envoy_user_option = click.option(
+    "--envoy-user", default="hostmesh-envoy", show_default=True, metavar="NAME|UID"
+)
+
+
+def config_path(config: str | None, layout: HostLayout) -> str:
+    """Give the file to read: the one named, else the instance's own."""
+    return config or layout.config_file
