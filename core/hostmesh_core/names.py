@@ -99,6 +99,11 @@ def upstream(address: str, port: int) -> str:
     return f"upstream_{address}_{port}"
 
 
+def declaration(service: str, workload_port: int) -> str:
+    """Name one declaration of a host: a service whose port moves has two at a time."""
+    return f"{service}:{workload_port}"
+
+
 def inbound_chain(port: int, match: str) -> str:
     """Name an inbound filter chain: the port, and what the connection must look like."""
     return f"inbound|{port}|{match}"

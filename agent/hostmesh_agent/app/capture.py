@@ -5,7 +5,9 @@ acts on them within capture.json and answers in report.json.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from hostmesh_agent.config import AgentConfig
 from hostmesh_agent.edges import redirect_files as files
@@ -22,8 +24,10 @@ from hostmesh_core.redirect_files import (
     Wanted,
 )
 
+log = logging.getLogger("hostmesh.capture")
+
 POLL_SECONDS = 0.1
-"""How often the redirector's report is looked at."""
+"""How often the redirector's report is looked at, and what could not be written tried again."""
 
 
 def compile_capture(
@@ -45,7 +49,8 @@ class CaptureService:
     """The agent's one hand on capture. Nothing is written before the first `set_…`.
 
     A new agent starts from what the last one asked for: its restart must not lift the rules of an
-    Envoy that lives.
+    Envoy that lives. What cannot be written (a full /run) is kept and tried again: the rules stay
+    as they were meanwhile, and `problem` says so.
     """
 
     def __init__(
@@ -57,8 +62,10 @@ class CaptureService:
         self._names: Mapping[str, tuple[str, str]] | None = None
         self._sequence = files.last_sequences(layout.redirect_state_file, layout.names_file)
         self._written = self._state
-        self._names_sequence = 0
+        self._names_sequence = self._names_written = 0
         self._report: Report | None = None
+        self.problem = ""
+        """Why what is asked for has not been written; empty while it has."""
 
     @property
     def report(self) -> Report | None:
@@ -66,11 +73,11 @@ class CaptureService:
         return self._report
 
     def set_envoy(self, envoy: EnvoyProcess | None) -> None:
-        """Name the Envoy that serves, or None when there is none. Raises CannotWrite."""
+        """Name the Envoy that serves, or None when there is none."""
         self._put(wanted=self._state.wanted, envoy=envoy, endpoints=self._state.endpoints)
 
     def set_wanted(self, wanted: Wanted) -> None:
-        """Ask for capture, for its release before Envoy goes, or for its end. Raises CannotWrite.
+        """Ask for capture, for its release before Envoy goes, or for its end.
 
         To stop: RELEASED, `wait_removed`, end Envoy. To leave: the same, then LEFT. While RELEASED
         the virtual addresses stay until Envoy has ended, for the connections that it drains.
@@ -78,20 +85,21 @@ class CaptureService:
         self._put(wanted=wanted, envoy=self._state.envoy, endpoints=self._state.endpoints)
 
     def set_addresses(self, endpoints: frozenset[tuple[str, int]]) -> None:
-        """Name the (address, port) of registered endpoints. Raises CannotWrite."""
+        """Name the (address, port) of registered endpoints."""
         self._put(wanted=self._state.wanted, envoy=self._state.envoy, endpoints=endpoints)
 
     def set_names(self, names: Mapping[str, tuple[str, str]]) -> None:
-        """Name the mesh's names with their (IPv4, IPv6) virtual addresses. Raises CannotWrite."""
+        """Name the mesh's names with their (IPv4, IPv6) virtual addresses."""
         if self._names is not None and dict(names) == dict(self._names):
             return
         self._sequence += 1
-        table = NameTable(sequence=self._sequence, names=dict(names))
-        files.write(self._layout.names_file, table.encode())
-        self._names, self._names_sequence = table.names, self._sequence
+        self._names, self._names_sequence = dict(names), self._sequence
+        self._flush()
 
     def poll(self) -> None:
         """Look at the report once; hands it on where it changed."""
+        if self.problem:
+            self._flush()
         report = files.read_report(self._layout.redirector_report_file)
         if report is None or report == self._report:
             return
@@ -129,7 +137,7 @@ class CaptureService:
                 while True:
                     self.poll()
                     report = self._report
-                    current = report and report.state_sequence >= self._written.sequence
+                    current = report and report.state_sequence >= self._state.sequence
                     if report is not None and current and holds(report):
                         return True
                     await asyncio.sleep(POLL_SECONDS)
@@ -145,13 +153,27 @@ class CaptureService:
     ) -> None:
         """Write state.json only where it differs: each write makes the redirector look."""
         new = RedirectState(
-            sequence=self._written.sequence, wanted=wanted, envoy=envoy, endpoints=endpoints
+            sequence=self._state.sequence, wanted=wanted, envoy=envoy, endpoints=endpoints
         )
-        if new == self._written and self._written.sequence:
+        if new == self._state and self._state.sequence:
             return
         self._sequence += 1
-        new = RedirectState(
-            sequence=self._sequence, wanted=wanted, envoy=envoy, endpoints=endpoints
-        )
-        files.write(self._layout.redirect_state_file, new.encode())
-        self._state = self._written = new
+        self._state = replace(new, sequence=self._sequence)
+        self._flush()
+
+    def _flush(self) -> None:
+        """Write what has not been written yet."""
+        try:
+            if self._state != self._written:
+                files.write(self._layout.redirect_state_file, self._state.encode())
+                self._written = self._state
+            if self._names is not None and self._names_sequence != self._names_written:
+                table = NameTable(sequence=self._names_sequence, names=self._names)
+                files.write(self._layout.names_file, table.encode())
+                self._names_written = table.sequence
+        except files.CannotWrite as error:
+            if not self.problem:
+                log.warning("%s; the rules stay as they are, trying again", error)
+            self.problem = f"{error}; the rules stay as they are until it can be"
+        else:
+            self.problem = ""

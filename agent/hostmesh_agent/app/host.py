@@ -24,6 +24,7 @@ from hostmesh_core.errors import HostmeshError, Unreachable
 from hostmesh_core.grant import Grant
 from hostmesh_core.host_session import Body, HostSession, subject
 from hostmesh_core.ids import Identity
+from hostmesh_core.names import declaration
 from hostmesh_core.rotation import Renewal
 
 __all__ = ["AgentFacts", "HostListeners", "HostService"]
@@ -160,7 +161,8 @@ class HostService:
     async def drain(self, services: Iterable[str] = ()) -> bool:
         """Deregister (none named = all) and wait until every subscriber has applied it.
 
-        False: not every one did in time, or no control plane answered.
+        False: not every one did in time, or no control plane answers; the next that does is told,
+        so that it does not renew what it remembers. `web:8080` names one of two declarations.
         """
         drain = pb.Drain(services=sorted(services))
         about = tuple(drain.services)
@@ -170,18 +172,19 @@ class HostService:
         self._send(drain)
         self._declare_only(about)
         try:
-            await asyncio.wait((done,), timeout=DRAIN_SECONDS)
+            if self.connected:
+                await asyncio.wait((done,), timeout=DRAIN_SECONDS)
             return done.done() and done.result()
         finally:
             self._drains.pop(about, None)
-            self._session.settle(subject(drain))
 
     def _declare_only(self, services: tuple[str, ...]) -> None:
         """Keep what is drained declared: its inbound chains stay. A replay registers nothing."""
         register = pb.Register()
         register.CopyFrom(self._register)
         for service in register.services:
-            if not services or service.service in services:
+            named = {service.service, declaration(service.service, service.workload_port)}
+            if not services or named.intersection(services):
                 service.declared_only = True
         self.register(register)
 
@@ -303,6 +306,7 @@ class HostService:
                 _resolve(self._issues.get(body.request_id), body)
             case pb.Drained():
                 about = tuple(sorted(body.services))
+                self._session.settle(subject(pb.Drain(services=about)))
                 _resolve(self._drains.get(about), body.complete)
             case pb.Query() if self._tasks is not None:
                 self._tasks.create_task(self._answer(body))

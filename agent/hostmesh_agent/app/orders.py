@@ -68,10 +68,10 @@ class Orders:
 
     async def _drain(self, _: Call, progress: Progress) -> object:
         self._parts.registrar.leaving()
-        if not self._parts.host.connected:
+        if self._parts.host.connected:
+            progress("deregistering")
+        else:
             progress("no control plane answers: the lease ends by itself within seconds")
-            return {"complete": False}
-        progress("deregistering")
         return {"complete": await self._parts.host.drain()}
 
     async def _leave(self, call: Call, progress: Progress) -> object:

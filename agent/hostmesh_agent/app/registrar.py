@@ -93,7 +93,9 @@ class ServiceView:
     healthy: bool | None
     reason: str
     problem: str
-    """Why it is not registered; empty where it is."""
+    """Why it is not registered; empty where it is, or where that is wanted."""
+    choice: str
+    """Why it is not to be registered: nothing is waited for."""
     verdict: pb.ServiceVerdict | None
 
 
@@ -219,7 +221,7 @@ class Registrar:
     async def _prove_all(self) -> None:
         for service in self._config.services:
             key = service.key
-            if key in self._state.proven or key in self._state.leaving:
+            if key in self._state.proven or self._choice(service):
                 continue
             target = self._target(service)
             if target is not None:
@@ -272,8 +274,6 @@ class Registrar:
         )
 
     def _lacking(self, service: ServiceConfig, verdict: pb.ServiceVerdict | None) -> str:
-        if service.inbound is InboundMode.DISABLE:
-            return "inbound is disabled, so peers cannot reach it by mutual TLS: not registered"
         if self._missing is not None:
             return f"waiting: {self._missing}"
         identity = workloads.identity_of(service, self._identity.grant)
@@ -292,6 +292,14 @@ class Registrar:
         )
 
     # Inside
+
+    def _choice(self, service: ServiceConfig) -> str:
+        """Say why a service is not to be registered; empty = it is."""
+        if service.inbound is InboundMode.DISABLE:
+            return "inbound: disable: peers do not reach it by mutual TLS"
+        if service.key in self._state.leaving:
+            return "deregistered; it returns when the agent is started again"
+        return ""
 
     @property
     def _missing(self) -> str | None:
@@ -317,9 +325,7 @@ class Registrar:
         return registration.addresses(self._verdict, service)
 
     def _verdict_of(self, service: ServiceConfig) -> pb.ServiceVerdict | None:
-        listed = self._verdict.services if self._verdict else ()
-        named = (service.name, service.dialled_port)
-        return next((item for item in listed if (item.service, item.port) == named), None)
+        return registration.verdict_of(self._verdict, service)
 
     def _view(self, service: ServiceConfig) -> ServiceView:
         key = service.key
@@ -327,15 +333,17 @@ class Registrar:
         addresses = self._registered(service)
         verdict = self._verdict_of(service)
         proven = key in self._state.proven
-        problem = "" if proven else self._problems.get(key, "not proven yet")
+        choice = self._choice(service)
+        problem = "" if proven or choice else self._problems.get(key, "not proven yet")
         if verdict is not None and not verdict.accepted:
             problem = verdict.reason  # also of one that was registered: its grant has changed
         return ServiceView(
             config=service,
             address=f"{addresses[0] if addresses else '-'}:{service.endpoint_port}",
-            registered=proven and not problem,
+            registered=proven and not problem and not choice,
             healthy=known.healthy,
             reason=known.reason,
             problem=problem,
+            choice=choice,
             verdict=verdict,
         )

@@ -106,6 +106,8 @@ def _service(view: ServiceView) -> dict[str, object]:
             f"service {view.verdict.host}: {view.verdict.state or 'plain'}, "
             f"{view.verdict.meshed} of {view.verdict.endpoints} in the mesh"
         )
+    if view.choice:
+        details.append(f"not registered by choice: {view.choice}")
     if view.problem:
         details.append(f"not registered: {view.problem}")
     reason = f": {view.reason}" if view.reason and not view.healthy else ""
@@ -174,6 +176,8 @@ def _warnings(parts: Parts) -> list[str]:
         f"{one.identity or 'host'}: {one.why}" for one in parts.identity.status() if one.why
     ]
     warnings += parts.registrar.notes
+    if parts.capture.problem:
+        warnings.append(parts.capture.problem)
     report = parts.capture.report
     if report is not None:
         warnings += [*report.missing, *report.notes]

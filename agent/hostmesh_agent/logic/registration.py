@@ -244,9 +244,16 @@ def _sentence(service: pb.ServiceVerdict) -> str:
 
 def addresses(verdict: pb.Verdict | None, service: ServiceConfig) -> tuple[str, ...]:
     """Give the addresses under which peers dial a service, by the last verdict."""
+    item = verdict_of(verdict, service)
+    if item is None or not item.accepted:
+        return ()
+    return tuple(text.rpartition("/")[2].rpartition(":")[0].strip("[]") for text in item.addresses)
+
+
+def verdict_of(verdict: pb.Verdict | None, service: ServiceConfig) -> pb.ServiceVerdict | None:
+    """Find what a verdict says of a service; one whose port moves is declared twice."""
     for item in verdict.services if verdict is not None else ():
-        if item.accepted and (item.service, item.port) == (service.name, service.dialled_port):
-            return tuple(
-                text.rpartition("/")[2].rpartition(":")[0].strip("[]") for text in item.addresses
-            )
-    return ()
+        same_port = item.workload_port in (0, service.port)  # 0: of an older control plane
+        if same_port and (item.service, item.port) == (service.name, service.dialled_port):
+            return item
+    return None

@@ -119,7 +119,11 @@ class Member:
             verdict.services.append(accepted)
         for refusal in self.outcome.declared.refused:
             verdict.services.add(
-                service=refusal.service, port=refusal.port, accepted=False, reason=refusal.reason
+                service=refusal.service,
+                port=refusal.port,
+                workload_port=refusal.workload_port,
+                accepted=False,
+                reason=refusal.reason,
             )
         return verdict
 
@@ -129,6 +133,7 @@ def _accepted(item: Accepted, summary: ServiceSummary) -> pb.ServiceVerdict:
     return pb.ServiceVerdict(
         service=item.declaration.written,
         port=item.declaration.port,
+        workload_port=item.declaration.workload_port,
         accepted=True,
         reason=item.note,
         addresses=[str(key) for key in item.keys],

@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 from hostmesh_controlplane.logic.declarations import DeclarationKey, health_of, key_of
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.model import Health
+from hostmesh_core.names import declaration
 
 MAX_ADDRESSES = 64
 """Interface addresses that are looked at; a host with more has them for its containers."""
@@ -75,9 +76,9 @@ class Registration:
             return self
         return replace(self, said={**self.said, key: (report.status, report.reason)})
 
-    def without(self, services: Set[str]) -> Self:
-        """Deregister these services (as the host writes them); none named = all."""
-        kept = {k: s for k, s in self.registered.items() if services and s.service not in services}
+    def without(self, keys: Set[DeclarationKey]) -> Self:
+        """Deregister these; none named = all."""
+        kept = {k: s for k, s in self.registered.items() if keys and k not in keys}
         return replace(self, registered=kept)
 
     def _said(self, key: DeclarationKey, service: pb.ServiceRegistration) -> HealthSaid:
@@ -168,21 +169,26 @@ def services_not_declared(
 ) -> tuple[str, ...]:
     """Give those of `names` that the host has neither declared nor registered."""
     own = (*registration.declared, *registration.registered.values())
-    written = {service.service for service in own}
-    known = written | {full for name, full in full_names.items() if name in written}
+    known = {name for service in own for name in _names_of(service, full_names)}
     return tuple(name for name in names if name not in known)
 
 
 def services_named(
     registration: Registration, full_names: Mapping[str, str], names: Iterable[str]
-) -> frozenset[str]:
-    """Give the names as the host writes them for `names`, which may be full host names.
+) -> frozenset[DeclarationKey]:
+    """Give what is registered under `names`: as the host writes them, full, or with the port.
 
     `full_names`: name as written -> full host name.
     """
     wanted = frozenset(names)
     return frozenset(
-        service.service
-        for service in registration.registered.values()
-        if service.service in wanted or full_names.get(service.service) in wanted
+        key
+        for key, service in registration.registered.items()
+        if wanted & _names_of(service, full_names)
     )
+
+
+def _names_of(service: pb.ServiceRegistration, full_names: Mapping[str, str]) -> frozenset[str]:
+    """Give every name by which a host may mean one of its declarations."""
+    plain = {service.service, full_names.get(service.service, service.service)}
+    return frozenset({*plain, *(declaration(name, service.workload_port) for name in plain)})

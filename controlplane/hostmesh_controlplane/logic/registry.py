@@ -107,6 +107,7 @@ class Refusal:
     reason: str
     host: str = ""
     """Full host name, where it could be read."""
+    workload_port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,8 @@ def decide(
             item = _accept(declared, health.get(declarations.key_of(service)), host, around)
             _claim(item, served)
         except _Refused as error:
-            refused.append(Refusal(service.service, service.port, error.why, str(error), name))
+            about = (service.service, service.port, error.why, str(error), name)
+            refused.append(Refusal(*about, service.workload_port))
         else:
             accepted.append(item)
     return Decision(tuple(accepted), tuple(refused))

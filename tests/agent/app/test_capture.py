@@ -169,3 +169,24 @@ def test_a_damaged_state_is_replaced(layout: RootedLayout) -> None:
     capture = CaptureService(layout)
     capture.set_wanted(Wanted.CAPTURED)
     assert _state(layout).wanted is Wanted.CAPTURED
+
+
+def test_a_full_run_keeps_what_is_asked_for_until_it_can_be_written(layout: RootedLayout) -> None:
+    """Nothing of this may end the agent: Envoy and the rules go on meanwhile."""
+    capture = CaptureService(layout)
+    capture.set_wanted(Wanted.CAPTURED)
+    folder = Path(layout.capture_dir)
+    folder.rename(folder.with_name("away"))
+    capture.set_envoy(ENVOY)
+    capture.set_names({"web.default.mesh.internal": ("240.240.0.1", "")})
+    assert "cannot write" in capture.problem
+    assert "the rules stay as they are" in capture.problem
+    capture.poll()
+    assert capture.problem
+    folder.with_name("away").rename(folder)
+    assert _state(layout).envoy is None
+    capture.poll()
+    assert capture.problem == ""
+    assert _state(layout).envoy == ENVOY
+    table = NameTable.decode(Path(layout.names_file).read_bytes(), where="")
+    assert list(table.names) == ["web.default.mesh.internal"]

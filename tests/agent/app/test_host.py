@@ -7,69 +7,16 @@ from typing import Any
 import pytest
 
 from hostmesh_agent.app import host as host_module
-from hostmesh_agent.app.host import AgentFacts, HostListeners, HostService
-from hostmesh_agent.edges.clock import SystemClock
+from hostmesh_agent.app.host import HostService
 from hostmesh_controlplane.app.host_contracts import HostsConfig
 from hostmesh_controlplane.edges.entropy import SystemEntropy
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.errors import BadInput, Unreachable
 from hostmesh_core.ids import EndpointKey, Identity
+from hostmesh_testing.host_agent import WEB, Heard, agent, registered
 from hostmesh_testing.hosts import DOMAIN, GRANT, HOST, LoopbackControlPlane, until
 
 pytestmark = pytest.mark.process
-
-WEB = pb.ServiceRegistration(
-    service="web", port=80, workload_port=8080, protocol="http", health=pb.STATUS_HEALTHY
-)
-
-
-class Heard:
-    """What the agent was told."""
-
-    def __init__(self) -> None:
-        self.verdicts: list[pb.Verdict] = []
-        self.lost: list[str] = []
-        self.revoked: list[str] = []
-        self.welcomes = 0
-
-    def listeners(self, **more: Any) -> HostListeners:
-        def welcomed(_: pb.Welcome) -> None:
-            self.welcomes += 1
-
-        return HostListeners(
-            on_welcome=welcomed,
-            on_lost=self.lost.append,
-            on_verdict=self.verdicts.append,
-            on_revoked=self.revoked.append,
-            **more,
-        )
-
-
-@asynccontextmanager
-async def agent(
-    plane: LoopbackControlPlane,
-    heard: Heard,
-    *,
-    addresses: tuple[str, ...] = (),
-    entropy: SystemEntropy | None = None,
-    **more: Any,
-) -> AsyncIterator[HostService]:
-    service = HostService(
-        addresses or (plane.address,),
-        plane.credentials(),
-        facts=AgentFacts(agent_version="0.1", hostname="web-1"),
-        clock=SystemClock(),
-        entropy=entropy or SystemEntropy(),
-        listeners=heard.listeners(**more),
-    )
-    async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(service.run())
-        yield service
-        running.cancel()
-
-
-def registered(plane: LoopbackControlPlane) -> bool:
-    return bool(plane.mesh.instances.get(HOST))
 
 
 def test_a_host_registers_keeps_its_lease_and_loses_it_when_it_falls_silent() -> None:
@@ -172,25 +119,6 @@ def test_a_request_made_while_no_control_plane_answers_is_answered_when_one_does
             await until(lambda: heard.lost)
             async with plane.running():
                 assert (await asked).chain_der == (b"signed csr",)
-
-    asyncio.run(play())
-
-
-def test_a_drained_service_stays_out_and_the_host_hears_when_it_is_done() -> None:
-    async def play() -> None:
-        plane, heard = LoopbackControlPlane(HOST), Heard()
-        plane.mesh.drain_gate = asyncio.Event()
-        async with plane.running(), agent(plane, heard) as host, asyncio.TaskGroup() as tasks:
-            host.register(pb.Register(services=[WEB]))
-            await until(lambda: registered(plane))
-            leaving = tasks.create_task(host.drain())
-            await until(lambda: not registered(plane))
-            assert not leaving.done()
-            assert plane.mesh.inbound[HOST], "inbound chains stay until the host says so"
-            plane.mesh.drain_gate.set()
-            assert await leaving is True
-            await asyncio.sleep(0.5)
-            assert not registered(plane)
 
     asyncio.run(play())
 

@@ -23,6 +23,7 @@ VIEW = ServiceView(
     healthy=True,
     reason="",
     problem="",
+    choice="",
     verdict=pb.ServiceVerdict(
         accepted=True, host="web.default.mesh.internal", state="mixed", meshed=1, endpoints=2
     ),
@@ -71,7 +72,7 @@ def _parts(**changed: Any) -> Parts:
             phase=SimpleNamespace(value="running"),
             admin=FakeAdmin(),
         ),
-        "capture": SimpleNamespace(report=report),
+        "capture": SimpleNamespace(report=report, problem=""),
         "registrar": SimpleNamespace(views=lambda: [VIEW], unproven=[], notes=()),
     }
     config = AgentConfig(

@@ -276,3 +276,20 @@ def test_the_dialled_addresses_are_those_of_the_verdict() -> None:
     assert registration.addresses(VERDICT, WEB) == ("10.0.0.4", "fd00::4")
     assert registration.addresses(VERDICT, API) == ()
     assert registration.addresses(None, WEB) == ()
+
+
+def test_of_two_declarations_of_one_service_each_has_its_own_verdict() -> None:
+    old = ServiceConfig(name="web", port=8080, service_port=80)
+    new = replace(old, port=9090)
+    words = {"service": "web", "port": 80}
+    verdict = pb.Verdict(
+        services=[
+            pb.ServiceVerdict(**words, workload_port=8080, accepted=True, addresses=["a:8080"]),  # type: ignore[arg-type]
+            pb.ServiceVerdict(**words, workload_port=9090, reason="not granted"),  # type: ignore[arg-type]
+        ]
+    )
+    assert registration.addresses(verdict, old) == ("a",)
+    assert registration.addresses(verdict, new) == ()
+    found = registration.verdict_of(verdict, new)
+    assert found is not None
+    assert found.reason == "not granted"

@@ -189,3 +189,33 @@ def test_a_host_that_is_not_connected_cannot_be_asked() -> None:
             await world.hosts.query(HOST, "admin", {})
 
     play(scene)
+
+
+def test_a_port_that_moves_has_two_declarations_and_either_can_be_drained_alone() -> None:
+    async def scene(world: World) -> None:
+        agent = world.agent().connect()
+        old, new = web(port=80), web(port=80, workload_port=9090)
+        agent.register(old, new)
+        assert sorted(world.keys()) == ["10.0.0.4:8080", "10.0.0.4:9090"]
+        await world.clock.settle()
+        told = [(s.service, s.port, s.workload_port) for s in agent.verdicts()[-1].services]
+        assert told == [("web", 80, 8080), ("web", 80, 9090)]
+        agent.say(drain=pb.Drain(services=["web:8080"]))
+        await world.clock.settle()
+        assert world.keys() == ["10.0.0.4:9090"]
+        assert agent.link.bodies("drained")[0].drained.complete
+        agent.register(web(port=80, declared_only=True), new)
+        assert world.keys() == ["10.0.0.4:9090"], "what has left is not back by being declared"
+
+    play(scene)
+
+
+def test_a_refusal_names_the_declaration_that_it_is_about() -> None:
+    async def scene(world: World) -> None:
+        agent = world.agent().connect()
+        agent.register(web(port=80), web(service="api", port=80, workload_port=9090))
+        await world.clock.settle()
+        refused = [s for s in agent.verdicts()[-1].services if not s.accepted]
+        assert [(s.service, s.port, s.workload_port) for s in refused] == [("api", 80, 9090)]
+
+    play(scene)

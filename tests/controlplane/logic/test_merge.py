@@ -335,3 +335,14 @@ def test_a_host_name_of_which_nothing_is_known_any_more_is_forgotten() -> None:
     mesh.take(merge.set_accounts(mesh.state, {REVIEWS: (Identity("default", "batch"),)}))
     mesh.take(merge.set_accounts(mesh.state, {REVIEWS: ()}))
     assert REVIEWS not in mesh.state.inputs
+
+
+def test_a_port_that_moves_is_two_endpoints_of_one_host_and_then_the_new_one() -> None:
+    mesh = Mesh()
+    old, new = instance("10.0.0.1:9080"), instance("10.0.0.1:9081")
+
+    mesh.register(old, new)
+    assert [str(e.key) for e in mesh.service().endpoints] == ["10.0.0.1:9080", "10.0.0.1:9081"]
+
+    mesh.register(new)
+    assert [str(e.key) for e in mesh.service().endpoints] == ["10.0.0.1:9081"]

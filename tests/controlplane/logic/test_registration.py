@@ -74,7 +74,7 @@ def test_health_of_an_unknown_service_changes_nothing() -> None:
 
 
 def test_a_drain_deregisters_the_named_and_keeps_them_declared() -> None:
-    after = said(web(), api()).without(frozenset({"web"}))
+    after = said(web(), api()).without(frozenset({WEB}))
     assert list(after.registered) == [API]
     assert [item.service for item in after.declared] == ["web", "api"]
     assert said(web(), api()).without(frozenset()).registered == {}
@@ -83,12 +83,21 @@ def test_a_drain_deregisters_the_named_and_keeps_them_declared() -> None:
 def test_services_may_be_named_in_full() -> None:
     full = {"web": "web.default.mesh.internal", "api": "api.default.mesh.internal"}
     before = said(web(), api())
-    assert services_named(before, full, ["web.default.mesh.internal"]) == {"web"}
-    assert services_named(before, full, ["web", "other"]) == {"web"}
+    assert services_named(before, full, ["web.default.mesh.internal"]) == {WEB}
+    assert services_named(before, full, ["web", "other"]) == {WEB}
+
+
+def test_of_two_declarations_of_one_service_the_port_names_one() -> None:
+    before = said(web(), service("web", 9090))
+    full = {"web": "web.default.mesh.internal"}
+    for name in ("web:9090", "web.default.mesh.internal:9090"):
+        assert services_named(before, full, [name]) == {("web", "", 9090)}
+        assert services_not_declared(before, full, [name]) == ()
+    assert services_not_declared(before, full, ["web:7070"]) == ("web:7070",)
 
 
 def test_what_a_host_declares_stays_its_own_when_it_is_drained() -> None:
-    drained = said(web()).without({"web"})
+    drained = said(web()).without({WEB})
     full = {"web": "web.default.mesh.internal", "gone": "gone.default.mesh.internal"}
     names = ["web", "web.default.mesh.internal", "api", "gone.default.mesh.internal"]
     assert services_not_declared(drained, full, names) == ("api", "gone.default.mesh.internal")
