@@ -21,7 +21,7 @@ def services(ctx: Context) -> None:
         ("SERVICE", field("host")),
         *columns("ports", "vip4", "state", "inbound"),
         ("MESHED", _fraction),
-        *columns("sources"),
+        *columns("plaintext", "sources"),
     ]
 
     def table() -> str:
@@ -40,7 +40,7 @@ def _texts(row: Row, name: str) -> list[str]:
 
 ENDPOINT_COLUMNS = [
     *columns("endpoint", "port", "health"),
-    ("SOURCE", field("source")),
+    *columns("source", "origin", "since"),
     ("MESHED", field("meshed_text")),
     *columns("identity", "weight", "why"),
 ]

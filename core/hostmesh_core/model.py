@@ -4,7 +4,7 @@ DESIGN: a service is one host name, whoever lists it; an endpoint is one key (ne
 port), whoever lists it. A change is a new value; nothing here is ever mutated.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from hostmesh_core.ids import EndpointKey, SpiffeId
@@ -85,6 +85,26 @@ class Port:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a catalog's word about an endpoint was written. For people: no client is sent it."""
+
+    file: str = ""
+    """`file:line`, of a static document."""
+    node: str = ""
+    """Consul's name of the node that it was registered on."""
+    service_id: str = ""
+    since: float = field(default=0.0, compare=False)
+    """Wall clock, when this control plane first saw it listed here; 0 = not known. Not compared:
+    that time passes is no change of the mesh."""
+
+    def __str__(self) -> str:
+        """Give `file:line`, or node and id."""
+        if self.file or not self.node:
+            return self.file
+        return f"node {self.node} ({self.service_id})" if self.service_id else f"node {self.node}"
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """One instance of one port of a service."""
 
@@ -109,6 +129,8 @@ class Endpoint:
     """Names of the sources that list it, by precedence; a live registration is `registered`."""
     held: bool = False
     """No source lists it any more, but its source may be telling less than the truth."""
+    origins: tuple[tuple[str, Origin], ...] = ()
+    """By source, where it is written."""
 
     @property
     def meshed(self) -> bool:
@@ -123,6 +145,7 @@ class Withheld:
     key: EndpointKey
     source: str
     reason: str
+    origin: Origin = Origin()
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,8 +79,10 @@ def test_a_table_for_people(tmp_path: Path) -> None:
     result = _run(tmp_path, "endpoints", "reviews")
     assert result.exit_code == 0
     head, row = result.stdout.splitlines()
-    assert head.split()[:5] == ["ENDPOINT", "PORT", "HEALTH", "SOURCE", "MESHED"]
-    assert row.split()[:5] == ["10.77.0.3:9080", "9080", "healthy", "static+registered", "yes"]
+    named = ["ENDPOINT", "PORT", "HEALTH", "SOURCE", "ORIGIN", "SINCE", "MESHED"]
+    assert head.split()[:7] == named
+    shown = ["10.77.0.3:9080", "9080", "healthy", "static+registered", "-", "-", "yes"]
+    assert row.split()[:7] == shown
 
 
 @pytest.mark.parametrize("where", ["before", "after"])

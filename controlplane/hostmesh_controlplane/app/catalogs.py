@@ -8,7 +8,7 @@ control plane that comes back while Consul is down serves what it served.
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol
@@ -22,7 +22,13 @@ from hostmesh_controlplane.events.catalogs import (
     SourceBack,
     SourceSynced,
 )
-from hostmesh_controlplane.logic.catalog import SourceChanged, SourceEvent, SourceStatus
+from hostmesh_controlplane.logic import sightings
+from hostmesh_controlplane.logic.catalog import (
+    CatalogService,
+    SourceChanged,
+    SourceEvent,
+    SourceStatus,
+)
 from hostmesh_controlplane.logic.source_views import StoredSource
 from hostmesh_controlplane.logic.store import Store
 from hostmesh_core.documents import did_you_mean
@@ -60,6 +66,18 @@ class _Running:
     answered: bool = False
     told: SourceStatus | None = None
     remarked: frozenset[str] = frozenset()
+    passed: dict[str, CatalogService] = field(default_factory=dict)
+    """What was passed on last, by host."""
+
+    def seen(self, change: SourceChanged, now: float) -> SourceChanged:
+        """Note since when each endpoint is listed."""
+        if change.service is None:
+            self.passed.pop(change.host, None)
+            return change
+        known = self.passed.get(change.host)
+        service = sightings.seen(known, change.service, now=now)
+        self.passed[change.host] = service
+        return replace(change, service=service)
 
     @property
     def reason(self) -> str:
@@ -96,6 +114,7 @@ class Catalogs:
             running.loaded = remembered is not None
             running.reader.load(views, remembered or StoredSource())
             for host, view in views.items():
+                running.passed[host] = view.service
                 self._on_event(SourceChanged(name, host, view.service))
             self._tell_status(name, running)
         for name in stored.keys() - self._sources.keys():
@@ -162,7 +181,8 @@ class Catalogs:
         return all(running.answered or running.loaded for running in self._sources.values())
 
     def _pass_on(self, name: str, running: _Running, changes: Iterable[SourceChanged]) -> None:
-        for change in changes:
+        now = self._clock.wall()
+        for change in (running.seen(each, now) for each in changes):
             service = change.service
             view = running.reader.stored(service) if service else None
             self._writer.put(name, change.host, view)

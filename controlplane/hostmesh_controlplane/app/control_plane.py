@@ -35,16 +35,17 @@ from hostmesh_controlplane.edges.entropy import SystemEntropy
 from hostmesh_controlplane.edges.peer import Peer
 from hostmesh_controlplane.edges.store_sqlite import SqliteStore
 from hostmesh_controlplane.edges.tcp_probe import accepts
-from hostmesh_controlplane.logic import identities, merge
+from hostmesh_controlplane.logic import identities, merge, plaintext
 from hostmesh_controlplane.logic.catalog import SourceChanged, SourceEvent, SourceStatus
 from hostmesh_controlplane.logic.host_record import HostRecord
+from hostmesh_controlplane.logic.newcomers import Newcomers
 from hostmesh_controlplane.logic.publication import Publication
 from hostmesh_controlplane.logic.refusals import Reason
 from hostmesh_controlplane.logic.store import Conflict, Record
 from hostmesh_controlplane.logic.unite import Rules
 from hostmesh_controlplane.logic.vips import VipRanges
 from hostmesh_core.grant import Grant
-from hostmesh_core.model import MeshChange
+from hostmesh_core.model import MeshChange, ServiceState
 
 log = logging.getLogger(__name__)
 audit_log = logging.getLogger("hostmesh.audit")
@@ -92,6 +93,7 @@ class ControlPlane:
         self._grants: dict[str, Grant] = {}
         self._accounts = identities.AccountBook(config.trust_domain)
         self._ads_refusals: Counter[str] = Counter()
+        self._newcomers = Newcomers()
         self._synced = asyncio.Event()
         if self._catalogs.synced:
             self._synced.set()
@@ -232,6 +234,9 @@ class ControlPlane:
     def _changed(self, changes: Sequence[MeshChange]) -> None:
         self._proxies.changed(self._publication.apply(changes))
         self._host_mesh.services_changed(changes)
+        self._newcomers, lines = self._newcomers.told(changes, now=self._clock.monotonic())
+        for line in lines:
+            log.warning("%s", line)
 
     def _host_changed(self, host_id: str) -> None:
         record = self._authority.host(host_id)
@@ -279,6 +284,11 @@ class ControlPlane:
             counted = Counter(e.meshed for s in services for e in s.endpoints)
             return {"yes": counted[True], "no": counted[False]}
 
+        def plaintext_shares() -> Mapping[str, float]:
+            services = self._mesh.state.services.values()
+            mixed = (s for s in services if s.state is ServiceState.MIXED)
+            return {s.host: plaintext.share(plaintext.shares(s)) for s in mixed}
+
         def hours() -> Mapping[str, float]:
             now = self._clock.wall()
             return {r.host_id: r.hours_left(now) for r in self._authority.hosts() if not r.revoked}
@@ -286,6 +296,7 @@ class ControlPlane:
         return Gauges(
             services=lambda: len(self._mesh.state.services),
             endpoints=endpoints,
+            plaintext=plaintext_shares,
             streams=lambda: len(list(self._proxies.streams())),
             leases=lambda: self._hosts.lease_count,
             leases_held=lambda: len(self._hosts.held),

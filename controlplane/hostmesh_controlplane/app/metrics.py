@@ -15,6 +15,9 @@ class Gauges:
     services: Callable[[], int]
     endpoints: Callable[[], Mapping[str, int]]
     """By `meshed`: yes, no."""
+    plaintext: Callable[[], Mapping[str, float]]
+    """By service in state mixed, 0 to 1. Only a registration makes a service mixed: whoever
+    writes a catalog cannot make one of these."""
     streams: Callable[[], int]
     leases: Callable[[], int]
     leases_held: Callable[[], int]
@@ -34,6 +37,12 @@ class _Collector(Collector):
         gauges = self._gauges
         yield _one("hostmesh_services", "Services of the merged mesh.", gauges.services())
         yield _by("hostmesh_endpoints", "Endpoints.", "meshed", gauges.endpoints())
+        yield _by(
+            "hostmesh_plaintext_share",
+            "Part of a mixed service's requests that goes to endpoints without mesh.",
+            "service",
+            gauges.plaintext(),
+        )
         yield _one("hostmesh_ads_streams", "Open ADS streams.", gauges.streams())
         yield _one("hostmesh_leases", "Live leases.", gauges.leases())
         yield _one("hostmesh_leases_held", "Leases that ended but are held.", gauges.leases_held())

@@ -1,9 +1,19 @@
 """What the operator API answers, as plain values: rows for tables, the same for machines."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
+from hostmesh_controlplane.logic import plaintext, sightings
+from hostmesh_controlplane.logic.plaintext import Shares
 from hostmesh_controlplane.logic.service_ports import REGISTERED
-from hostmesh_core.model import Endpoint, InboundMode, Port, Service, ServiceState, Withheld
+from hostmesh_core.model import (
+    Endpoint,
+    InboundMode,
+    Origin,
+    Port,
+    Service,
+    ServiceState,
+    Withheld,
+)
 
 Row = dict[str, object]
 
@@ -29,6 +39,7 @@ def service_row(service: Service, mesh_wide: InboundMode) -> Row:
         "inbound": (service.inbound or mesh_wide).value,
         "endpoints": len(service.endpoints),
         "meshed": meshed_count(service),
+        **_share(plaintext.share(plaintext.shares(service))),
         "sources": list(service.sources),
         "notes": _notes(service),
     }
@@ -73,7 +84,8 @@ def _next(service: Service) -> str:
 
 def endpoint_rows(service: Service) -> list[Row]:
     """Give the lines of `hostmesh endpoints`: what clients get, then what is withheld and why."""
-    rows = [_endpoint_row(service, endpoint) for endpoint in service.endpoints]
+    shares = plaintext.shares(service)
+    rows = [_endpoint_row(service, endpoint, shares) for endpoint in service.endpoints]
     return rows + [_withheld_row(withheld) for withheld in service.withheld]
 
 
@@ -83,8 +95,39 @@ def source_text(sources: Iterable[str]) -> str:
     return "+".join(catalogs + [s for s in sources if s == REGISTERED])
 
 
-def _endpoint_row(service: Service, endpoint: Endpoint) -> Row:
+def _share(part: float | None) -> Row:
+    """Give a part of a service's requests that goes out in plaintext; None = no such question."""
+    if part is None:
+        return {"plaintext": "", "plaintext_share": None}
+    return {"plaintext": plaintext.percent(part), "plaintext_share": round(part, 6)}
+
+
+def _written(origins: Sequence[tuple[str, Origin]], host_id: str = "") -> Row:
+    """Give where an endpoint is written and since when it is listed; of several catalogs all."""
+    each = [
+        {
+            "source": source,
+            "origin": str(origin),
+            "node": origin.node,
+            "service_id": origin.service_id,
+            "since": sightings.time_text(origin.since),
+        }
+        for source, origin in origins
+    ]
+    first = next(iter(origins), ("", Origin()))[1]
+    texts = list(dict.fromkeys(str(one["origin"]) for one in each if one["origin"]))
+    return {
+        "origin": "; ".join(texts) or (f"host {host_id[:8]}…" if host_id else ""),
+        "node": first.node,
+        "service_id": first.service_id,
+        "since": min((str(one["since"]) for one in each if one["since"]), default=""),
+        "origins": each,
+    }
+
+
+def _endpoint_row(service: Service, endpoint: Endpoint, shares: Shares) -> Row:
     hidden = service.state is ServiceState.MESH and not endpoint.meshed
+    share = shares.get((endpoint.key, endpoint.service_port))
     return {
         "service": service.host,
         "endpoint": str(endpoint.key),
@@ -99,22 +142,31 @@ def _endpoint_row(service: Service, endpoint: Endpoint) -> Row:
         "host_id": endpoint.host_id,
         "datacenter": endpoint.datacenter,
         "held": endpoint.held,
-        "why": "; ".join(_why(service, endpoint)),
+        **_written(endpoint.origins, endpoint.host_id),
+        **_share(share),
+        "why": "; ".join(_why(service, endpoint, share)),
     }
 
 
-def _why(service: Service, endpoint: Endpoint) -> list[str]:
+def _why(service: Service, endpoint: Endpoint, share: float | None) -> list[str]:
     reasons = list(endpoint.reasons)
     if endpoint.held:
         reasons.append("held: its source lists it no more (hostmesh sources)")
     if not endpoint.meshed:
-        withheld = service.state is ServiceState.MESH
-        reasons.append(
-            "unmeshed: no live registration, and the service requires the mesh"
-            if withheld
-            else "plain: no agent registered it"
-        )
+        reasons.append(_unmeshed(service, endpoint, share))
     return reasons
+
+
+def _unmeshed(service: Service, endpoint: Endpoint, share: float | None) -> str:
+    if service.state is ServiceState.MESH:
+        return "unmeshed: no live registration, and the service requires the mesh"
+    if service.state is ServiceState.PLAIN or share is None:
+        return "plain: no agent registered it"
+    places = "; ".join(str(origin) for _, origin in endpoint.origins)
+    since = sightings.since_text(endpoint)
+    listed = f", listed since {since}" if since else ""
+    where = f" — {places}{listed}" if places else ""
+    return f"plaintext {plaintext.percent(share)}{where}"
 
 
 def _withheld_row(withheld: Withheld) -> Row:
@@ -128,6 +180,8 @@ def _withheld_row(withheld: Withheld) -> Row:
         "meshed_text": "withheld",
         "identity": "",
         "weight": "",
+        **_written([(withheld.source, withheld.origin)]),
+        **_share(None),
         "why": withheld.reason,
     }
 

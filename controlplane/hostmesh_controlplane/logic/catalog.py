@@ -1,9 +1,9 @@
 """What every catalog is read into before merging (DESIGN 5): `Source -> Snapshot`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hostmesh_core.ids import EndpointKey, SpiffeId
-from hostmesh_core.model import Health, Labels, Locality, Port, Protocol
+from hostmesh_core.model import Health, Labels, Locality, Origin, Port, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,9 @@ class CatalogEndpoint:
     datacenter: str = ""
     held: bool = False
     """Its source lists it no more, but may be telling less than the truth (`logic/holds`)."""
+    origin: Origin = Origin()  # noqa: RUF009 (frozen value)
+    unwell_since: float = field(default=0.0, compare=False)
+    """Wall clock, since when this catalog says that it is not healthy; 0 = it does not."""
 
 
 @dataclass(frozen=True, slots=True)

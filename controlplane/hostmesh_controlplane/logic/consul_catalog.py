@@ -13,7 +13,7 @@ from hostmesh_controlplane.logic.catalog import CatalogEndpoint, CatalogService
 from hostmesh_controlplane.logic.identities import short_name
 from hostmesh_core.errors import BadInput
 from hostmesh_core.ids import EndpointKey, is_dns_name
-from hostmesh_core.model import Health, Labels, Locality, Port, Protocol, labels_of
+from hostmesh_core.model import Health, Labels, Locality, Origin, Port, Protocol, labels_of
 
 PROXY_KINDS = frozenset(
     {"connect-proxy", "mesh-gateway", "terminating-gateway", "ingress-gateway", "api-gateway"}
@@ -25,6 +25,9 @@ STALE_MS = 10_000
 
 PROTOCOL_KEY, PORT_KEY = "protocol", "service_port"
 NODE_MAINTENANCE, SERVICE_MAINTENANCE = "_node_maintenance", "_service_maintenance:"
+
+SHOWN_CHARACTERS = 80
+"""Of a name that a catalog's writer chose: he may choose megabytes, and terminal codes."""
 
 READ_POLICY = 'service_prefix "" { policy = "read" } node_prefix "" { policy = "read" }'
 """What the token of a catalog source needs."""
@@ -46,8 +49,8 @@ class ConsulMapping:
         host = self._filled(self.host_template, service)
         if not is_dns_name(host):
             raise BadInput(
-                f'cannot take the Consul service "{service}": {host} is no DNS name; leave it out '
-                "with services:, or change host_template"
+                f'cannot take the Consul service "{printable(service)}": {printable(host)} is no '
+                "DNS name; leave it out with services:, or change host_template"
             )
         return host
 
@@ -142,7 +145,8 @@ def suspicion(
 
 def _instance(element: object, mapping: ConsulMapping) -> _Instance:
     service, node = _child(element, "Service"), _child(element, "Node")
-    name = f"{_text(service, 'ID') or '?'} on {_text(node, 'Node') or '?'}"
+    origin = Origin(node=printable(_text(node, "Node")), service_id=printable(_text(service, "ID")))
+    name = f"{origin.service_id or '?'} on {origin.node or '?'}"
     address = _text(service, "Address") or _text(node, "Address")
     port = service.get("Port")
     if _text(service, "SocketPath"):
@@ -166,6 +170,7 @@ def _instance(element: object, mapping: ConsulMapping) -> _Instance:
         labels=_labels(service, meta, version_tag=mapping.version_tag),
         locality=_locality(service, node),
         datacenter=_text(node, "Datacenter"),
+        origin=origin,
     )
     return _Instance(endpoint, protocol, port_problem or protocol_problem)
 
@@ -190,9 +195,15 @@ def _health(element: object, service: dict[str, object]) -> tuple[Health, str, i
     return Health.HEALTHY, "", weight
 
 
+def printable(text: str) -> str:
+    """Give what a catalog's writer chose as it may stand in a terminal or a log line."""
+    shown = "".join(c if c.isprintable() else "?" for c in text[: SHOWN_CHARACTERS + 1])
+    return shown if len(shown) <= SHOWN_CHARACTERS else f"{shown[:SHOWN_CHARACTERS]}…"
+
+
 def _said(checks: list[dict[str, object]]) -> str:
     # The check's output is left out: it may change with every run, and is no change of the mesh.
-    named = sorted({f'"{_text(c, "Name") or _text(c, "CheckID")}"' for c in checks})
+    named = sorted({f'"{printable(_text(c, "Name") or _text(c, "CheckID"))}"' for c in checks})
     verb = "is" if len(named) == 1 else "are"
     return f"check {', '.join(named)} {verb} {_text(checks[0], 'Status')}"
 
@@ -212,7 +223,7 @@ def _service_port(text: str, name: str) -> tuple[int, str]:
         return 0, ""
     if text.isdigit() and 0 < int(text) < 65536:
         return int(text), ""
-    return 0, f'instance {name}: meta {PORT_KEY} "{text[:20]}" is no port'
+    return 0, f'instance {name}: meta {PORT_KEY} "{printable(text[:20])}" is no port'
 
 
 def _protocol(text: str, name: str) -> tuple[Protocol | None, str]:
@@ -222,7 +233,10 @@ def _protocol(text: str, name: str) -> tuple[Protocol | None, str]:
         return Protocol(text.lower()), ""
     except ValueError:
         known = ", ".join(Protocol)
-        return None, f'instance {name}: meta {PROTOCOL_KEY} "{text[:20]}" is none of {known}'
+        return (
+            None,
+            f'instance {name}: meta {PROTOCOL_KEY} "{printable(text[:20])}" is none of {known}',
+        )
 
 
 def _one_protocol(protocols: list[Protocol], problems: set[str]) -> Protocol | None:

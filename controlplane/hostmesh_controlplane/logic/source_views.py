@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 from hostmesh_controlplane.logic.catalog import CatalogEndpoint, CatalogService
 from hostmesh_core.ids import EndpointKey, SpiffeId
-from hostmesh_core.model import Health, Locality, Port, Protocol
+from hostmesh_core.model import Health, Locality, Origin, Port, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,7 @@ def _endpoint(stored: object) -> CatalogEndpoint:
         "health": Health(str(value["health"])),
         "labels": tuple((pair[0], pair[1]) for pair in map(_list, _list(value["labels"]))),
         "locality": Locality(**_dict(value["locality"])),  # type: ignore[arg-type]
+        "origin": Origin(**_dict(value.get("origin", {}))),  # type: ignore[arg-type]
     }
     return CatalogEndpoint(**value | changed)  # type: ignore[arg-type]
 

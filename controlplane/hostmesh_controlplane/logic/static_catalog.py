@@ -31,7 +31,7 @@ from hostmesh_controlplane.logic.config_kinds.workload_entry import (
 from hostmesh_controlplane.logic.identities import short_name
 from hostmesh_core.documents import Document, Problem, read_all
 from hostmesh_core.ids import EndpointKey
-from hostmesh_core.model import Port, labels_of
+from hostmesh_core.model import Origin, Port, labels_of
 
 KINDS = ("ServiceEntry", "WorkloadEntry")
 
@@ -45,6 +45,9 @@ class Workload:
 
 
 Usable = ServiceEntry | Workload
+
+Placed = tuple[WorkloadEntrySpec, str]
+"""An instance, and where it is written: `file:line`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,30 +290,27 @@ def _service(
     )
 
 
-def _workloads(
-    entry: ServiceEntry, workloads: dict[str, list[Workload]]
-) -> list[WorkloadEntrySpec]:
+def _workloads(entry: ServiceEntry, workloads: dict[str, list[Workload]]) -> list[Placed]:
     selector = entry.spec.workloadSelector
     if selector is None:
-        return entry.spec.endpoints
+        document = entry.resource.document
+        specs = enumerate(entry.spec.endpoints)
+        return [(spec, document.where(("spec", "endpoints", n))) for n, spec in specs]
     return [
-        workload.spec
+        (workload.spec, workload.resource.origin)
         for workload in workloads.get(entry.resource.name.namespace, [])
         if selector.labels.items() <= workload.spec.labels.items()
     ]
 
 
-def _endpoints(
-    entry: ServiceEntry, workloads: list[WorkloadEntrySpec]
-) -> Iterator[CatalogEndpoint]:
-    for workload in workloads:
+def _endpoints(entry: ServiceEntry, workloads: list[Placed]) -> Iterator[CatalogEndpoint]:
+    for placed in workloads:
         for port in entry.spec.ports:
-            yield _endpoint(entry, port, workload)
+            yield _endpoint(entry, port, placed)
 
 
-def _endpoint(
-    entry: ServiceEntry, port: ServicePort, workload: WorkloadEntrySpec
-) -> CatalogEndpoint:
+def _endpoint(entry: ServiceEntry, port: ServicePort, placed: Placed) -> CatalogEndpoint:
+    workload, where = placed
     return CatalogEndpoint(
         key=EndpointKey(workload.network, workload.address, entry.target(port, workload)),
         port_name=port.name,
@@ -318,17 +318,18 @@ def _endpoint(
         weight=workload.weight or 1,
         labels=labels_of(workload.labels),
         locality=workload.place,
+        origin=Origin(file=where),
     )
 
 
-def _unread(entry: ServiceEntry, workloads: list[WorkloadEntrySpec]) -> Iterator[str]:
+def _unread(entry: ServiceEntry, workloads: list[Placed]) -> Iterator[str]:
     """Say what is written, valid, and has no effect here."""
     if entry.spec.addresses:
         yield (
             f"{entry.resource.origin}: spec.addresses has no effect: the service has virtual "
             "addresses of its own"
         )
-    if any(workload.serviceAccount for workload in workloads):
+    if any(workload.serviceAccount for workload, _ in workloads):
         yield (
             f"{entry.resource.origin}: serviceAccount has no effect: an identity comes from a "
             "live registration; list further ids in spec.subjectAltNames"

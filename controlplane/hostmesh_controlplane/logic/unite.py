@@ -18,6 +18,7 @@ from hostmesh_core.model import (
     Health,
     Labels,
     Locality,
+    Origin,
     RegisteredInstance,
     Service,
     ServiceState,
@@ -206,7 +207,7 @@ def _grouped(draft: _Draft) -> Groups:
             port = service_ports.served(endpoint, draft.ports)
             reason = _unusable(endpoint, port=port, owner=owned.get(endpoint.key, ""))
             if reason:
-                draft.withheld.append(Withheld(endpoint.key, source, reason))
+                draft.withheld.append(Withheld(endpoint.key, source, reason, endpoint.origin))
             else:
                 of_key = groups.setdefault(endpoint.key, {})
                 of_key.setdefault(port, []).append((source, endpoint))
@@ -311,7 +312,7 @@ def _add_unmeshed(draft: _Draft, key: EndpointKey, port: int, listed: Listed) ->
     elif record.state is ServiceState.MIXED and not record.admits_unmeshed(key.address):
         reason = "not meshed, and outside the networks that allow-unmeshed admits"
     if reason:
-        draft.withheld += [Withheld(key, source, reason) for source, _ in listed]
+        draft.withheld += [Withheld(key, source, reason, e.origin) for source, e in listed]
     else:
         draft.endpoints.append(_united(draft, key, port, listed))
 
@@ -339,6 +340,7 @@ def _united(draft: _Draft, key: EndpointKey, port: int, listed: Listed) -> Endpo
         labels=tuple(sorted(labels.items())),
         sources=tuple(dict.fromkeys(source for source, _ in listed)),
         held=all(e.held for e in said),
+        origins=tuple((source, e.origin) for source, e in listed if e.origin != Origin()),
     )
 
 
@@ -359,7 +361,10 @@ def _drop_refusing(draft: _Draft) -> None:
     for endpoint in dead:
         draft.endpoints.remove(endpoint)
         reason = "held, and it refuses connections while others answer"
-        draft.withheld += [Withheld(endpoint.key, s, reason) for s in endpoint.sources]
+        origins = dict(endpoint.origins)
+        draft.withheld += [
+            Withheld(endpoint.key, s, reason, origins.get(s, Origin())) for s in endpoint.sources
+        ]
 
 
 def _text(labels: Labels) -> str:

@@ -1,14 +1,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from hostmesh_controlplane.app.catalogs import Catalogs
 from hostmesh_controlplane.config import ConsulSource, Source, StaticSource
-from hostmesh_controlplane.edges.clock import SystemClock
 from hostmesh_controlplane.events.catalogs import (
     ConsulFacts,
     ConsulSentinel,
@@ -19,12 +16,10 @@ from hostmesh_controlplane.events.catalogs import (
     SourceBack,
     SourceSynced,
 )
-from hostmesh_controlplane.logic.catalog import CatalogService, SourceChanged, SourceEvent
-from hostmesh_controlplane.logic.store import Table
 from hostmesh_core.errors import BadInput
 from hostmesh_testing.catalogs import REVIEWS, key
 from hostmesh_testing.fake_consul import FakeConsul, instances, serving
-from hostmesh_testing.memory_store import MemoryStore
+from hostmesh_testing.played_catalogs import Played
 
 ENTRY = """\
 apiVersion: networking.istio.io/v1
@@ -38,75 +33,6 @@ spec:
 """
 DC1 = ConsulSource(name="dc1", settle_seconds=0.1)
 FILES = StaticSource(name="files", path="/absent", poll_seconds=0.05)
-
-
-@dataclass
-class Played:
-    """Catalogs whose facts the test makes up itself."""
-
-    sources: tuple[Source, ...]
-    store: MemoryStore = field(default_factory=MemoryStore)
-    passed: dict[tuple[str, str], CatalogService | None] = field(default_factory=dict)
-    events: list[SourceEvent] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.catalogs = Catalogs(
-            self.sources,
-            mesh_domain="mesh.internal",
-            store=self.store,
-            clock=SystemClock(),
-            on_event=self._take,
-        )
-
-    def _take(self, event: SourceEvent) -> None:
-        self.events.append(event)
-        if isinstance(event, SourceChanged):
-            self.passed[event.source, event.host] = event.service
-
-    def consul(self, count: int, *, index: int, sentinel: int | None = 3) -> None:
-        """Consul lists so many instances of reviews."""
-        listed = tuple(instances(range(count)))
-        fact = ConsulService("dc1", "reviews", listed, ConsulFacts(index), sentinel)
-        self.catalogs.take("dc1", fact)
-
-    def healthy(self, source: str = "dc1") -> None:
-        """The source answers in full."""
-        if source == "dc1":
-            self.catalogs.take(source, ConsulSentinel(source, 3))
-        self.catalogs.take(source, SourceSynced(source))
-
-    def count(self, source: str = "dc1") -> int:
-        listing = self.passed.get((source, REVIEWS))
-        return len(listing.endpoints) if listing else 0
-
-    def synced(self) -> bool:
-        return self.catalogs.synced
-
-    async def until_synced(self) -> None:
-        async with asyncio.timeout(10):
-            for _ in range(1000):
-                if self.catalogs.synced:
-                    return
-                await asyncio.sleep(0.01)
-
-    def detail(self, source: str = "dc1") -> str:
-        return {s.source: s.detail for s in self.catalogs.statuses()}[source]
-
-    def stored(self) -> dict[str, bytes]:
-        """Write what is to be written, and give it."""
-
-        async def flush() -> dict[str, bytes]:
-            await self.catalogs.flush()
-            return {r.key: r.value for r in await self.store.list(Table.SOURCES)}
-
-        return asyncio.run(flush())
-
-    def again(self) -> "Played":
-        """Restart on the same store."""
-        self.stored()
-        restarted = Played(self.sources, self.store)
-        asyncio.run(restarted.catalogs.load())
-        return restarted
 
 
 def played(*sources: Source) -> Played:
@@ -210,6 +136,27 @@ def test_what_left_our_registry_may_leave_consul_in_a_mass() -> None:
     dc1.catalogs.left_registry(key(f"10.0.0.{n}:9080") for n in range(18))
     dc1.consul(0, index=2)
     assert dc1.count() == 0
+
+
+def test_since_when_an_endpoint_is_listed_survives_a_restart_and_not_a_removal() -> None:
+    def since(of: Played) -> list[float]:
+        listing = of.passed["dc1", REVIEWS]
+        return [e.origin.since for e in listing.endpoints] if listing else []
+
+    played = Played((DC1,))
+    played.healthy()
+    played.consul(2, index=1)
+    first = since(played)
+    assert all(first)
+    restarted = played.again()
+    restarted.healthy()
+    restarted.consul(2, index=2)
+    assert since(restarted) == first
+    restarted.consul(1, index=3)
+    restarted.consul(2, index=4)
+    kept, anew = since(restarted)
+    assert kept == first[0]
+    assert anew > first[1]
 
 
 def test_an_unknown_source_is_answered_with_the_likely_one() -> None:

@@ -7,6 +7,7 @@ from hostmesh_controlplane.app.metrics import Gauges, registry_of
 GAUGES = Gauges(
     services=lambda: 3,
     endpoints=lambda: {"yes": 2, "no": 1},
+    plaintext=lambda: {"web.default.mesh.internal": 0.2},
     streams=lambda: 4,
     leases=lambda: 2,
     leases_held=lambda: 0,
@@ -26,6 +27,7 @@ def test_every_figure_is_there_under_its_name() -> None:
         "hostmesh_services 3.0",
         'hostmesh_endpoints{meshed="yes"} 2.0',
         'hostmesh_endpoints{meshed="no"} 1.0',
+        'hostmesh_plaintext_share{service="web.default.mesh.internal"} 0.2',
         "hostmesh_ads_streams 4.0",
         "hostmesh_leases 2.0",
         "hostmesh_leases_held 0.0",

@@ -8,6 +8,7 @@ from hostmesh_core.model import (
     Endpoint,
     Health,
     InboundMode,
+    Origin,
     Port,
     Protocol,
     Service,
@@ -48,7 +49,8 @@ def test_sources(sources: tuple[str, ...], expected: str) -> None:
     ("state", "endpoint", "meshed", "why"),
     [
         pytest.param(ServiceState.MIXED, MESHED, "yes", "", id="meshed"),
-        pytest.param(ServiceState.MIXED, PLAIN, "no", "plain: no agent", id="plain and reached"),
+        pytest.param(ServiceState.MIXED, PLAIN, "no", "plaintext 100 %", id="plain and reached"),
+        pytest.param(ServiceState.PLAIN, PLAIN, "no", "plain: no agent", id="a plain service's"),
         pytest.param(ServiceState.MESH, PLAIN, "withheld", "unmeshed", id="plain and withheld"),
         pytest.param(
             ServiceState.MIXED,
@@ -101,3 +103,47 @@ def test_the_next_command_follows_the_state(service: Service, said: str) -> None
 def test_counts_by_source() -> None:
     counts = answers.source_counts([SERVICE, replace(SERVICE, host="b", endpoints=())])
     assert counts == {"files": (2, 1, 0), "consul": (2, 1, 0), "registered": (2, 1, 0)}
+
+
+WRITTEN = Origin(node="n7", service_id="web-2", since=43391.0)
+
+
+def test_an_unmeshed_endpoint_says_where_it_is_written_since_when_and_its_share() -> None:
+    written = replace(PLAIN, origins=(("consul", WRITTEN),))
+    row = answers.endpoint_rows(replace(SERVICE, endpoints=(MESHED, written)))[1]
+    assert row["origin"] == "node n7 (web-2)"
+    assert (row["node"], row["service_id"]) == ("n7", "web-2")
+    assert row["since"] == "1970-01-01 12:03:11Z"
+    assert (row["plaintext"], row["plaintext_share"]) == ("50 %", 0.5)
+    assert row["why"] == "plaintext 50 % — node n7 (web-2), listed since 1970-01-01 12:03:11Z"
+
+
+def test_of_several_catalogs_each_word_is_shown() -> None:
+    origins = (("files", Origin(file="web.yaml:9", since=9.0)), ("consul", WRITTEN))
+    (row,) = answers.endpoint_rows(
+        replace(SERVICE, endpoints=(replace(MESHED, origins=origins, host_id="7f3a" * 8),))
+    )
+    assert row["origin"] == "web.yaml:9; node n7 (web-2)"
+    assert row["since"] == "1970-01-01 00:00:09Z"
+    assert row["plaintext_share"] is None
+    said = row["origins"]
+    assert isinstance(said, list)
+    assert [one["source"] for one in said] == ["files", "consul"]
+
+
+def test_an_instance_that_no_catalog_lists_names_its_host() -> None:
+    (row,) = answers.endpoint_rows(
+        replace(SERVICE, endpoints=(replace(MESHED, host_id="7f3a" * 8),))
+    )
+    assert (row["origin"], row["since"]) == ("host 7f3a7f3a…", "")
+
+
+def test_what_is_withheld_says_where_it_is_written() -> None:
+    withheld = Withheld(EndpointKey.of("10.0.0.9", 80), "consul", "taken", WRITTEN)
+    row = answers.endpoint_rows(replace(SERVICE, withheld=(withheld,)))[-1]
+    assert (row["origin"], row["since"]) == ("node n7 (web-2)", "1970-01-01 12:03:11Z")
+
+
+def test_a_service_shows_its_plaintext_share() -> None:
+    row = answers.service_row(SERVICE, InboundMode.PERMISSIVE)
+    assert (row["plaintext"], row["plaintext_share"]) == ("50 %", 0.5)

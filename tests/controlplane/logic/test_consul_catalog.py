@@ -86,6 +86,23 @@ def test_an_instance_of_every_release(shape: dict[str, Any]) -> None:
     assert (service.short_name, service.problems) == ("reviews", ())
 
 
+def test_an_instance_says_which_node_and_id_it_was_written_under() -> None:
+    origin = read(of_187()).endpoints[0].origin
+    assert (origin.node, origin.service_id, str(origin)) == ("t1", "r1", "node t1 (r1)")
+
+
+def test_what_a_writer_chose_as_a_name_cannot_act_in_a_terminal_or_a_log() -> None:
+    nasty = of_187(ID="r1\x1b[2J\nWARNING all is well\u202e", Port=0)
+    nasty["Node"]["Node"] = "n" * 5000
+    nasty["Checks"] = [check("c", "critical", name="\x1b[31m" + "x" * 5000)]
+    read_ = read(nasty, nasty | {"Service": nasty["Service"] | {"Port": 80}})
+    (problem,) = read_.problems
+    (endpoint,) = read_.endpoints
+    for text in (problem, endpoint.reason, str(endpoint.origin)):
+        assert text.isprintable()
+        assert len(text) < 300
+
+
 def test_locality_is_what_is_stated_or_else_the_datacenter() -> None:
     zoned = of_187()
     zoned["Node"]["Meta"] = {"zone": "rack7"}

@@ -14,6 +14,7 @@ from hostmesh_core.model import (
     InboundMode,
     Locality,
     MeshChange,
+    Origin,
     Port,
     Protocol,
     Service,
@@ -327,6 +328,7 @@ ENDPOINT_OTHER: dict[str, Any] = {
     "labels": (("a", "b"),),
     "sources": ("more",),
     "held": True,
+    "origins": (("consul", Origin(node="n7", service_id="reviews-1")),),
 }
 SEEN_BY_CLIENTS = {"namespace", "ports", "vip4", "vip6", "aliases", "short_name", "state"} | {
     "identities",

@@ -11,7 +11,7 @@ from hostmesh_controlplane.logic.source_views import (
     view_key,
 )
 from hostmesh_core.ids import SpiffeId
-from hostmesh_core.model import Health, Locality, Port, Protocol
+from hostmesh_core.model import Health, Locality, Origin, Port, Protocol
 from hostmesh_testing.catalogs import HTTP_9080, REVIEWS, key, service
 
 FULL = CatalogService(
@@ -34,6 +34,7 @@ FULL = CatalogService(
             locality=Locality("eu", "eu-1"),
             datacenter="dc1",
             held=True,
+            origin=Origin(node="n7", service_id="reviews-1", since=12.5),
         ),
     ),
     stated_protocol=Protocol.GRPC,
@@ -51,6 +52,11 @@ def test_a_view_survives_the_store() -> None:
 
 def test_equal_views_are_equal_bytes() -> None:
     assert StoredView(FULL).to_bytes() == StoredView(FULL).to_bytes()
+
+
+def test_the_time_of_a_first_sight_survives_the_store() -> None:
+    (endpoint,) = StoredView.from_bytes(StoredView(FULL).to_bytes()).service.endpoints
+    assert endpoint.origin.since == 12.5
 
 
 @pytest.mark.parametrize("damage", [{"ports": 1}, {"ports": [1]}])

@@ -95,6 +95,15 @@ def test_endpoint_fields() -> None:
     assert (str(six.key), six.service_port, six.weight) == ("[fd77::1]:9000", 9080, 1)
 
 
+def test_an_endpoint_says_the_file_and_line_that_it_is_written_in() -> None:
+    spec = "endpoints:\n  - {address: 10.0.0.1}\n  - {address: 10.0.0.2}"
+    source = Source()
+    source.write(a=entry(spec=spec))
+    one, two = (endpoint.origin.file for endpoint in source.service().endpoints)
+    name, line = one.rsplit(":", 1)
+    assert two == f"{name}:{int(line) + 1}"
+
+
 def test_every_port_of_an_instance_is_an_endpoint() -> None:
     source = Source()
     ports = "[{number: 80, name: web, targetPort: 8080}, {number: 9090, name: admin}]"
