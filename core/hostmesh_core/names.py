@@ -42,6 +42,15 @@ EPOCH_HEADER = "x-hostmesh-epoch"
 """Told to loopback callers of the readiness listener alone: which Envoy's worker answered."""
 EPOCH_METADATA = "hostmesh_epoch"
 """Field of the node metadata: Envoy's restart epoch, a number; the relay tells streams by it."""
+CALLERS_STATS = "hostmesh.callers"
+"""What the names of Envoy's counters of callers begin with; each is tagged with its port."""
+CALLERS_PLAINTEXT = "plaintext"
+"""Requests (TCP: connections) without mutual TLS, all of them."""
+CALLERS_PLAINTEXT_FROM = "plaintext_from"
+"""The same by source address; of more addresses than are kept, the later ones are not in it."""
+CALLERS_MUTUAL_TLS = "mutual_tls"
+PROOF_SERVER_NAME = "proof.hostmesh"
+"""The TLS server name of an agent's proof to its own host: by it the proof is not counted."""
 
 
 def mesh_host(service: str, namespace: str, mesh_domain: str) -> str:

@@ -63,7 +63,7 @@ async def _dial(
                 target.address,
                 target.port,
                 ssl=context,
-                server_hostname=target.host,
+                server_hostname=names.PROOF_SERVER_NAME,
                 limit=HEAD_LIMIT,
                 local_addr=(target.address, port) if port else None,
             )

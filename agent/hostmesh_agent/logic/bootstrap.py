@@ -53,6 +53,8 @@ def bootstrap(values: BootstrapInput) -> str:
         "cluster_manager": {"outlier_detection": {}},
         "deferred_stat_options": {"enable_deferred_creation_stats": True},
         "stats_flush_interval": "5s",
+        # A caller that is not seen again gives its counter's place to another within two of these.
+        "stats_eviction_interval": "3600s",
         "layered_runtime": {"layers": [{"name": "static", "static_layer": _RUNTIME}]},
         "overload_manager": _overload(values.max_connections),
     }

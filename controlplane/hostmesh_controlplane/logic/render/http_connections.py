@@ -4,6 +4,7 @@ What they share is what makes a proxy that apps do not notice: HTTP/1.0 and WebS
 timeout is added, the app's own Server header stays.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from envoy.config.accesslog.v3 import accesslog_pb2
@@ -39,11 +40,11 @@ def upstream(name: str) -> Any:
     return network_filter("envoy.filters.network.http_connection_manager", manager)
 
 
-def inbound(port: int, *, host: str) -> Any:
+def inbound(port: int, *, host: str, access_log: Sequence[Any] = ()) -> Any:
     """Give the filter for requests to this host's app.
 
     The peer's SPIFFE id is appended to x-forwarded-client-cert. `host` stands in where an HTTP/1.0
-    client names none, as health checkers do.
+    client names none, as health checkers do. `access_log` is told of each request as it begins.
     """
     manager = _manager(
         stat_prefix=f"inbound_{port}",
@@ -59,6 +60,8 @@ def inbound(port: int, *, host: str) -> Any:
     manager.local_reply_config.mappers.extend(_repeatable())
     # What is decided about a path must be decided about the path that the app gets.
     manager.normalize_path.value = True
+    manager.access_log.extend(access_log)
+    manager.access_log_options.flush_access_log_on_new_request = True
     return network_filter("envoy.filters.network.http_connection_manager", manager)
 
 

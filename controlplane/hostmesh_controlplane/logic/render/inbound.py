@@ -20,7 +20,7 @@ from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.network.rbac.v3 import rbac_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
-from hostmesh_controlplane.logic.render import http_connections, tls
+from hostmesh_controlplane.logic.render import callers, http_connections, tls
 from hostmesh_controlplane.logic.render.clusters import HTTP_OPTIONS, unlimited
 from hostmesh_controlplane.logic.render.encoding import (
     address,
@@ -37,6 +37,7 @@ from hostmesh_controlplane.logic.render.network_filters import (
     http_inspector,
     original_dst,
     tls_inspector,
+    to_app,
     to_cluster,
 )
 from hostmesh_controlplane.logic.render.views import (
@@ -83,7 +84,7 @@ def chains(view: InboundPortView, destination_port: int) -> list[Any]:
         chain = listener_components_pb2.FilterChain(
             name=names.inbound_chain(view.port.workload_port, name),
             filter_chain_match=match,
-            filters=_filters(view),
+            filters=_filters(view, mtls=mtls),
         )
         if destination_port:
             chain.filter_chain_match.destination_port.value = destination_port
@@ -191,17 +192,16 @@ def _matches(view: InboundPortView) -> list[tuple[str, Any, bool]]:
         # Nothing was inspected, so nothing is known but the port.
         return [("any", _match(), port.mode is InboundMode.STRICT)]
     raw = ("plaintext", _match("raw_buffer"), False)
-    mtls = ("mtls", _match("tls"), True)
+    http = port.protocol.is_http
+    # The same chain in both modes, so that a change of mode drains no connection of the mesh's.
+    mesh = ("mtls", _match("tls") if http else _match("tls", *tls.MESH_ALPN), True)
     match port.mode:
         case InboundMode.STRICT:
-            return [mtls]
+            return [mesh] if http else [mesh, ("any-tls", _match("tls"), True)]
         case InboundMode.DISABLE:
             return [raw]
-        case InboundMode.PERMISSIVE if port.protocol.is_http:
-            return [mtls, raw]
         case InboundMode.PERMISSIVE:
-            mesh = ("mtls", _match("tls", *tls.MESH_ALPN), True)
-            return [mesh, ("app-tls", _match("tls"), False), raw]
+            return [mesh, raw] if http else [mesh, ("app-tls", _match("tls"), False), raw]
 
 
 def _match(transport: str = "", *alpn: str) -> Any:
@@ -210,12 +210,21 @@ def _match(transport: str = "", *alpn: str) -> Any:
     )
 
 
-def _filters(view: InboundPortView) -> list[Any]:
+def _filters(view: InboundPortView, *, mtls: bool) -> list[Any]:
     port = view.port
+    counting = callers.loggers(
+        port.workload_port,
+        mtls=mtls,
+        http=port.protocol.is_http,
+        inspected=not is_uninspected(port),
+    )
     leading = [_remember_destination()] if port.mesh_port and port.listen is None else []
     if port.protocol.is_http:
-        return [*leading, http_connections.inbound(port.workload_port, host=port.service)]
-    app = to_cluster(names.inbound_cluster(port.workload_port), attempts=1)
+        requests = http_connections.inbound(
+            port.workload_port, host=port.service, access_log=counting
+        )
+        return [*leading, requests]
+    app = to_app(names.inbound_cluster(port.workload_port), access_log=counting)
     return [*leading, discovered_policy(names.inbound_tcp_policy(port.workload_port)), app]
 
 

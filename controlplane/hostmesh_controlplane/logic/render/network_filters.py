@@ -1,6 +1,6 @@
 """Network filters: what each chain does with a connection."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -66,6 +66,16 @@ def to_cluster(cluster: str, *, stat_prefix: str = "", attempts: int = _CONNECT_
         stat_prefix=stat_prefix or cluster, cluster=cluster, idle_timeout=seconds(0)
     )
     proxy.max_connect_attempts.value = attempts
+    return network_filter("envoy.filters.network.tcp_proxy", proxy)
+
+
+def to_app(cluster: str, *, access_log: Sequence[Any]) -> Any:
+    """Pass an inbound connection on to the app; each is logged as soon as the app has taken it."""
+    proxy = tcp_proxy_pb2.TcpProxy(
+        stat_prefix=cluster, cluster=cluster, idle_timeout=seconds(0), access_log=access_log
+    )
+    proxy.max_connect_attempts.value = 1
+    proxy.access_log_options.flush_access_log_on_connected = True
     return network_filter("envoy.filters.network.tcp_proxy", proxy)
 
 

@@ -36,7 +36,7 @@ def rows(port: InboundPort) -> list[str]:
 MESH_ALPN = "tls+[istio,istio-peer-exchange,istio-http/1.0,istio-http/1.1,istio-h2]"
 MATRIX = {
     (InboundMode.STRICT, "http"): ["tls -> HCM(M)"],
-    (InboundMode.STRICT, "tcp"): ["tls -> tcp(M)"],
+    (InboundMode.STRICT, "tcp"): [f"{MESH_ALPN} -> tcp(M)", "tls -> tcp(M)"],
     # Istio asks for its ALPN here too; a gRPC library with a mesh certificate offers only h2.
     (InboundMode.PERMISSIVE, "http"): ["tls -> HCM(M)", "raw_buffer -> HCM"],
     (InboundMode.PERMISSIVE, "tcp"): [
@@ -119,6 +119,16 @@ def test_one_more_port_leaves_the_others_chains_alone() -> None:
     )
     kept = {chain.name: chain for chain in more.filter_chains}
     assert all(kept[chain.name] == chain for chain in few.filter_chains)
+
+
+@pytest.mark.parametrize("protocol", list(Protocol))
+def test_strict_leaves_the_meshs_own_chain_as_it_was(protocol: Protocol) -> None:
+    found = []
+    for mode in (InboundMode.PERMISSIVE, InboundMode.STRICT):
+        port = mesh.inbound_port(9080, mode=mode, protocol=protocol)
+        chains = inbound.chains(one(port), 9080)
+        found.append(next(chain for chain in chains if chain.name == "inbound|9080|mtls"))
+    assert found[0] == found[1]
 
 
 def test_undeclared_ports_and_envoys_own_are_closed() -> None:
