@@ -12,7 +12,6 @@ DEFAULT_SOCKET = "/run/hostmesh-controlplane/api.sock"
 _ERRORS: dict[int, type[HostmeshError]] = {
     400: BadInput,
     404: BadInput,
-    409: Refused,
     413: BadInput,
 }
 
@@ -62,7 +61,10 @@ class ApiClient:
             ) from error
         if status == 200:
             return answer
-        text = answer.get("error", raw.decode()) if isinstance(answer, dict) else raw.decode()
+        said = answer if isinstance(answer, dict) else {}
+        text = str(said.pop("error", raw.decode()))
+        if status == 409:
+            raise Refused(text, said)
         raise _ERRORS.get(status, Unreachable)(text)
 
     def _exchange(

@@ -2,7 +2,8 @@
 
 import click
 
-from hostmesh_ctl import output
+from hostmesh_core.errors import Refused
+from hostmesh_ctl import output, service_text
 from hostmesh_ctl.context import Context, output_option, pass_context
 from hostmesh_ctl.output import Row, columns, field, rows_of
 
@@ -27,15 +28,12 @@ def services(ctx: Context) -> None:
     def table() -> str:
         rows = rows_of(answer)
         text = output.render(rows, of, empty="no service is known yet; look at: hostmesh sources")
-        notes = [f"{row['host']}: {note}" for row in rows for note in _texts(row, "notes")]
+        notes = [
+            f"{row['host']}: {note}" for row in rows for note in service_text.texts(row, "notes")
+        ]
         return "\n".join([text, *notes])
 
     ctx.show(answer, table)
-
-
-def _texts(row: Row, name: str) -> list[str]:
-    value = row.get(name)
-    return [str(item) for item in value] if isinstance(value, list) else []
 
 
 ENDPOINT_COLUMNS = [
@@ -118,58 +116,74 @@ def service() -> None:
 @output_option
 @pass_context
 def service_show(ctx: Context, name: str) -> None:
-    """Show one service whole: state, ports, who may answer for it, endpoints, conflicts."""
+    """Show one service whole: state, since when and by whom, ports, who may answer for it,
+    which catalogs claim it and whose word counts, endpoints, conflicts.
+    """
     answer = ctx.api.get("services", name)
-    ctx.show(answer, lambda: _service_text(answer))
+    ctx.show(answer, lambda: service_text.service(_row(answer), ENDPOINT_COLUMNS))
 
 
-def _service_text(answer: object) -> str:
-    if not isinstance(answer, dict):
-        return str(answer)
-    head = [
-        f"{key.replace('_', ' '):<11}{field(key)(answer)}"
-        for key in ("host", "state", "inbound", "ports", "vip4", "vip6", "aliases", "identities")
-    ]
-    rows = rows_of(answer.get("endpoint_rows"))
-    table = output.render(rows, ENDPOINT_COLUMNS, empty="no endpoint")
-    notes = [f"conflict   {text}" for text in _texts(answer, "conflicts")]
-    return "\n".join([*head, *notes, "", table, "", f"next       {answer.get('next', '')}"])
+def _row(answer: object) -> Row:
+    return answer if isinstance(answer, dict) else {}
+
+
+def _change(ctx: Context, name: str, verb: str, body: Row) -> None:
+    """Ask for a change of a service and show what it does; what is refused is shown as well."""
+    try:
+        answer = _row(ctx.api.post("services", name, verb, body=body))
+    except Refused as refused:
+        shown = refused.detail
+        if shown and (shown.get("withheld") or ctx.output != "table"):
+            ctx.show(dict(shown), lambda: service_text.effect(shown))
+        raise
+    ctx.show(answer, lambda: service_text.effect(answer))
+
+
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Show what it would do, and change nothing."
+)
 
 
 @service.command("require-mesh")
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Withhold healthy endpoints without an agent too.")
+@dry_run_option
 @output_option
 @pass_context
-def require_mesh(ctx: Context, name: str, *, force: bool) -> None:
-    """Take NAME to state mesh: only endpoints with a live registration are reached."""
-    answer = ctx.api.post("services", name, "require-mesh", body={"force": force})
-    ctx.show(answer, lambda: _sentence(answer))
+def require_mesh(ctx: Context, name: str, *, force: bool, dry_run: bool) -> None:
+    """Take NAME to state mesh: only endpoints with a live registration are reached.
+
+    Prints what it withholds. Refused while a healthy endpoint without an agent is left.
+    """
+    _change(ctx, name, "require-mesh", {"force": force, "dry_run": dry_run})
 
 
 @service.command("allow-unmeshed")
 @click.argument("name")
 @click.option("--cidr", multiple=True, help="Only endpoints in these networks; default: all.")
+@dry_run_option
 @output_option
 @pass_context
-def allow_unmeshed(ctx: Context, name: str, *, cidr: tuple[str, ...]) -> None:
-    """Take NAME back to state mixed: endpoints without an agent are reached in plaintext."""
-    answer = ctx.api.post("services", name, "allow-unmeshed", body={"cidr": list(cidr)})
-    ctx.show(answer, lambda: _sentence(answer))
+def allow_unmeshed(ctx: Context, name: str, *, cidr: tuple[str, ...], dry_run: bool) -> None:
+    """Take NAME back to state mixed: endpoints without an agent are reached in plaintext.
+
+    Prints which ones, and what stays out and why.
+    """
+    _change(ctx, name, "allow-unmeshed", {"cidr": list(cidr), "dry_run": dry_run})
 
 
 @service.command("release")
 @click.argument("name")
 @click.argument("endpoint", nargs=-1, metavar="[ADDRESS:PORT]...")
+@dry_run_option
 @output_option
 @pass_context
-def service_release(ctx: Context, name: str, endpoint: tuple[str, ...]) -> None:
+def service_release(ctx: Context, name: str, endpoint: tuple[str, ...], *, dry_run: bool) -> None:
     """Reach endpoints of NAME again whose lease ended and which a catalog still lists.
 
     An address may have a new owner; without ADDRESS:PORT all of them are released.
     """
-    answer = ctx.api.post("services", name, "release", body={"keys": list(endpoint)})
-    ctx.show(answer, lambda: _sentence(answer))
+    _change(ctx, name, "release", {"keys": list(endpoint), "dry_run": dry_run})
 
 
 @click.command("demo")

@@ -3,6 +3,8 @@
 Every message starts with "cannot", names the thing and says what happens next or what to do.
 """
 
+from collections.abc import Mapping
+
 
 class HostmeshError(Exception):
     """Anything an operator may be shown: its text is a whole sentence without a traceback."""
@@ -13,7 +15,14 @@ class BadInput(HostmeshError):
 
 
 class Refused(HostmeshError):
-    """The other side understood and said no: asking again changes nothing."""
+    """The other side understood and said no: asking again changes nothing.
+
+    `detail` is what it shows of the reason, for tables and machines.
+    """
+
+    def __init__(self, text: str, detail: Mapping[str, object] | None = None) -> None:
+        super().__init__(text)
+        self.detail: Mapping[str, object] = detail or {}
 
 
 class Unreachable(HostmeshError):

@@ -110,12 +110,6 @@ BAD_INPUT, REFUSED = 2, 1
             id="the mesh required of a service that does not exist",
         ),
         pytest.param(
-            ["service", "require-mesh", "reviews"],
-            REFUSED,
-            "2 endpoints are not meshed and healthy: 10.9.0.1:9080 (files), 10.9.0.2:9080 (files)",
-            id="the mesh required while healthy endpoints have no agent",
-        ),
-        pytest.param(
             ["service", "allow-unmeshed", "reviews"],
             REFUSED,
             "it is plain, so all of its endpoints are reached as their catalog says already",
@@ -203,6 +197,17 @@ def test_a_wrong_call_by_the_command_line(
     assert said in ended.err, ended.err
     assert (ended.status, ended.out) == (status, "")
     assert "Traceback" not in ended.err
+    assert running.unchanged() == before
+
+
+def test_the_mesh_required_while_healthy_endpoints_have_no_agent(running: Running) -> None:
+    before = running.unchanged()
+    ended = running.hostmesh("service", "require-mesh", "reviews")
+    said = "2 endpoints are not meshed and healthy: 10.9.0.1:9080 (files), 10.9.0.2:9080 (files)"
+    assert said in ended.err
+    assert ended.status == REFUSED
+    assert "would be withheld from meshed clients:" in ended.out
+    assert "10.9.0.2:9080" in ended.out
     assert running.unchanged() == before
 
 

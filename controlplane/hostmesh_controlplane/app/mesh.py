@@ -6,7 +6,9 @@ and only then the changed services go to whoever publishes them.
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -28,8 +30,15 @@ MOST_COMPARED = 2000
 RETRY_SECONDS = 1.0
 """Between two tries to write what the store did not take: a full disk or a lock may pass."""
 
-ANSWER_SECONDS = 10.0
-"""How long an operator waits for the store before he is told how far his command got."""
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """The clock, and how long is waited."""
+
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    wall: Callable[[], float] = time.time
+    answer_seconds: float = 10.0
+    """How long an operator waits for the store before he is told how far his command got."""
 
 
 class Decided(Protocol):
@@ -69,15 +78,13 @@ class Mesh:
         store: Store,
         *,
         on_changes: Changed,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        answer_seconds: float = ANSWER_SECONDS,
+        times: Times = Times(),
     ) -> None:
         self.state = merge.start(rules)
         self._ranges = ranges
         self._store = store
         self._on_changes = on_changes
-        self._sleep = sleep
-        self._answer_seconds = answer_seconds
+        self._times = times
         self._trouble = ""
         """Why the store does not take what it was last given; empty while it does."""
         self._inputs: asyncio.Queue[tuple[Input, asyncio.Future[Step] | None]] = asyncio.Queue()
@@ -150,7 +157,7 @@ class Mesh:
 
         given_up = False
         try:
-            async with asyncio.timeout(self._answer_seconds):
+            async with asyncio.timeout(self._times.answer_seconds):
                 await self.apply(take)
         except TimeoutError as error:
             given_up = True
@@ -191,9 +198,11 @@ class Mesh:
         raise BadInput(f"cannot find service {name}{hint}; look at: hostmesh services")
 
     async def _take(self, change: Input) -> Step:
-        step = change(self.state)
+        before = replace(self.state, now=self._times.wall())
+        step = change(before)
         self.state = step.state
         for host, record in step.records:
+            _log_state(host, before.record(host), record)
             await self._put(Table.SERVICES, host, record.to_bytes())
         if step.changes:
             self._on_changes(step.changes)
@@ -246,7 +255,7 @@ class Mesh:
                 moved += 1
                 if moved > 1:  # somebody else writes it too: do not race with them
                     log.warning("record moved again, reading it anew record=%s", what)
-                    await self._sleep(RETRY_SECONDS)
+                    await self._times.sleep(RETRY_SECONDS)
                 read = partial(self._store.get, table, key)
                 current: Record | None = await self._until_done(read, what=what)
                 version = current.version if current else 0
@@ -262,7 +271,15 @@ class Mesh:
             except HostmeshError as error:
                 self._trouble = str(error)
                 log.warning("store failed, trying again record=%s error=%s", what, error)
-                await self._sleep(RETRY_SECONDS)
+                await self._times.sleep(RETRY_SECONDS)
             else:
                 self._trouble = ""
                 return done
+
+
+def _log_state(host: str, before: ServiceRecord, after: ServiceRecord) -> None:
+    if before.state is not after.state:
+        log.info(
+            "service state changed service=%s before=%s after=%s by=%r",
+            *(host, before.state, after.state, after.state_set.by),
+        )

@@ -10,14 +10,14 @@ from hostmesh_controlplane.app.mesh import Mesh
 from hostmesh_controlplane.app.proxies import Applied, Proxies, ProxyStream
 from hostmesh_controlplane.app.service_states import ServiceStates
 from hostmesh_controlplane.edges.operator_api import Call, Route
-from hostmesh_controlplane.logic import answers
+from hostmesh_controlplane.logic import answers, service_view
 from hostmesh_controlplane.logic.catalog import SourceStatus
 from hostmesh_controlplane.logic.grants import GrantChange
 from hostmesh_controlplane.logic.host_record import HostRecord
 from hostmesh_controlplane.logic.request_body import RequestBody
 from hostmesh_controlplane.logic.tokens import TokenRecord, TokenRequest, covers
 from hostmesh_core import type_urls
-from hostmesh_core.model import InboundMode
+from hostmesh_core.model import InboundMode, Service
 from hostmesh_core.xds.reports import TypeStatus
 
 
@@ -88,10 +88,17 @@ class Operator:
 
     async def _services(self, _: Call) -> object:
         services = sorted(self._mesh.state.services.values(), key=lambda service: service.host)
-        return [answers.service_row(service, self._mesh_wide) for service in services]
+        return [self._service_row(service) for service in services]
+
+    def _service_row(self, service: Service) -> answers.Row:
+        row = answers.service_row(service, self._mesh_wide)
+        more = service_view.notes(self._mesh.state, service)
+        return row | {"notes": [*_texts(row["notes"]), *more]}
 
     async def _service(self, call: Call) -> object:
-        return answers.service_detail(self._mesh.find(call.path["name"]), self._mesh_wide)
+        service = self._mesh.find(call.path["name"])
+        shown = answers.service_detail(service, self._mesh_wide)
+        return shown | self._service_row(service) | service_view.detail(self._mesh.state, service)
 
     async def _endpoints(self, call: Call) -> object:
         return answers.endpoint_rows(self._mesh.find(call.path["name"]))
@@ -185,6 +192,10 @@ class Operator:
         RequestBody(call.body, what="revoke the token").done()
         record = await self._authority.revoke_token(call.path["id"])
         return {"done": f"token {record.id} is revoked"}
+
+
+def _texts(value: object) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list) else []
 
 
 def _source_row(status: SourceStatus, counts: Mapping[str, tuple[int, int, int]]) -> answers.Row:

@@ -77,6 +77,8 @@ class Audited:
     call: str
     body: Mapping[str, object] = field(default_factory=dict)
     outcome: str = "done"
+    change: str = ""
+    """`before -> after` where the call is about a state; the same twice = nothing changed."""
     bug: Exception | None = None
     """What a handler should not have raised; for the log, the caller gets a sentence."""
 
@@ -124,14 +126,26 @@ class _Answer:
 
     body: dict[str, object] = field(default_factory=dict)
     outcome: str = "done"
+    change: str = ""
     status: int = 200
     text: str = ""
     bug: Exception | None = None
 
-    def refuse(self, sentence: str, status: int) -> None:
+    def give(self, answer: object) -> None:
+        """Answer with what the handler gives."""
+        self.text = json.dumps(answer)
+        self.change = _change(answer)
+
+    def refuse(self, sentence: str, status: int, detail: Mapping[str, object]) -> None:
         """Answer with an error."""
         self.outcome, self.status = sentence, status
-        self.text = json.dumps({"error": sentence})
+        self.change = _change(detail)
+        self.text = json.dumps({**detail, "error": sentence})
+
+
+def _change(answer: object) -> str:
+    """Read what a call changed: a write about a state says so in `change`."""
+    return str(answer.get("change", "")) if isinstance(answer, Mapping) else ""
 
 
 async def _answer(request: web.Request, handler: Handler, caller: Caller) -> _Answer:
@@ -139,14 +153,14 @@ async def _answer(request: web.Request, handler: Handler, caller: Caller) -> _An
     try:
         answer.body = await _body(request)
         call = Call(dict(request.match_info), dict(request.query), answer.body, caller)
-        answer.text = json.dumps(await handler(call))
+        answer.give(await handler(call))
     except HostmeshError as error:
         status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
-        answer.refuse(str(error), status)
+        answer.refuse(str(error), status, error.detail if isinstance(error, Refused) else {})
     except Exception as error:  # noqa: BLE001 (a bug is still answered in words, and audited)
         answer.bug = error
         sentence = f"cannot carry out {request.method} {request.path}: a bug in the control plane"
-        answer.refuse(f"{sentence} ({type(error).__name__}); its log has the traceback", 500)
+        answer.refuse(f"{sentence} ({type(error).__name__}); its log has the traceback", 500, {})
     return answer
 
 
@@ -156,7 +170,7 @@ def _endpoint(route: Route, audit: Audit) -> Callable[[web.Request], Awaitable[w
         given = await _answer(request, route.handler, caller)
         if route.method != "GET" or given.bug is not None:
             call = f"{route.method} {request.path}"
-            audit(Audited(caller, call, given.body, given.outcome, given.bug))
+            audit(Audited(caller, call, given.body, given.outcome, given.change, given.bug))
         return web.json_response(text=given.text, status=given.status)
 
     return answer

@@ -23,7 +23,13 @@ from hostmesh_controlplane.logic.key_index import (
     relisted,
 )
 from hostmesh_controlplane.logic.service_ports import first_seen
-from hostmesh_controlplane.logic.service_state import KeptService, ServiceRecord, born
+from hostmesh_controlplane.logic.service_state import (
+    KeptService,
+    Mark,
+    ServiceRecord,
+    born,
+    why_born,
+)
 from hostmesh_controlplane.logic.unite import (
     Inputs,
     Rules,
@@ -56,6 +62,8 @@ class MergeState:
     """Which services claim a further name."""
     standings: Map[str, SourceStatus] = field(default_factory=Map)
     """By source; one that never spoke is absent."""
+    now: float = 0.0
+    """When the input at hand is taken in (seconds since the epoch): it marks what that sets."""
 
     @property
     def sources_certain(self) -> bool:
@@ -207,12 +215,17 @@ def _without_unlisted(
     return replace(record, ended=tuple(ended))
 
 
-def _as_demanded(rules: Rules, inputs: Inputs) -> Inputs:
+def _as_demanded(state: MergeState, inputs: Inputs) -> Inputs:
     """Raise the state where a static document demands mesh."""
-    static = (listing for source, listing in inputs.listings if rules.kind(source) == "static")
-    if not any(listing.require_mesh for listing in static):
+    if inputs.record.state is ServiceState.MESH:
         return inputs
-    return replace(inputs, record=replace(inputs.record, state=ServiceState.MESH))
+    of_kind = ((state.rules.kind(source), listing) for source, listing in inputs.listings)
+    demands = [one.origin for kind, one in of_kind if kind == "static" and one.require_mesh]
+    if not demands:
+        return inputs
+    mark = Mark(state.now, f"{demands[0]}: hostmesh.io/require-mesh")
+    record = replace(inputs.record, state=ServiceState.MESH, state_set=mark)
+    return replace(inputs, record=record)
 
 
 def _registered_record(
@@ -220,12 +233,14 @@ def _registered_record(
 ) -> ServiceRecord:
     record = inputs.record
     if record.state is ServiceState.PLAIN:
-        level = born(
-            required=any(instance.require_mesh for instance in mine),
-            listed=bool(inputs.listings),
-            sources_certain=state.sources_certain,
-        )
-        record = replace(record, state=level)
+        circumstances = {
+            "required": any(instance.require_mesh for instance in mine),
+            "listed": bool(inputs.listings),
+            "sources_certain": state.sources_certain,
+        }
+        why = why_born(**circumstances)
+        mark = Mark(state.now, f"the first registration, by host {mine[0].host_id}: {why}")
+        record = replace(record, state=born(**circumstances), state_set=mark)
     live = {key for instance in mine for key in instance_keys(instance)}
     ended = tuple(key for key in record.ended if key not in live)
     return replace(record, ended=ended, kept=None)
@@ -307,7 +322,7 @@ def _settled(
     named = {h for name in (*changed, *hosts) for h in visibility.claimants(state.aliases, name)}
     for host in sorted({*changed, *hosts, *named}):
         inputs = _beside_others(state, host, state.inputs.get(host, Inputs()))
-        inputs = _as_demanded(state.rules, _forget_refusals(inputs))
+        inputs = _as_demanded(state, _forget_refusals(inputs))
         state = _kept_or_dropped(state, host, inputs)
         if inputs.record != before.record(host):
             records.append((host, inputs.record))

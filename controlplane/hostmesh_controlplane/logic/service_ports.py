@@ -41,7 +41,7 @@ def settle(
     is the port that the service was first seen with, 0 = not yet.
     """
     claims = _claims(listings, instances, registered_rank=registered_rank)
-    stated = next((s.stated_protocol for _, s in listings if s.stated_protocol), None)
+    stated = _stated(listings)[1]
     numbers = sorted({port.number for _, port in claims})
     settled = [_one(number, claims, stated) for number in numbers]
     fallback = _fallback(numbers, stored=stored, unnumbered=_unnumbered(listings))
@@ -51,6 +51,19 @@ def settle(
         ports.append(Port(fallback, protocol, protocol_defaulted=stated is None))
     conflicts = tuple(sentence for _, sentences in settled for sentence in sentences)
     return Ports(tuple(sorted(ports)), conflicts, fallback)
+
+
+def word(
+    number: int,
+    listings: Sequence[tuple[str, CatalogService]],
+    instances: Sequence[RegisteredInstance],
+    *,
+    registered_rank: int,
+) -> str:
+    """Give the source whose word a port's protocol is; empty where it fell to tcp by default."""
+    claims = _claims(listings, instances, registered_rank=registered_rank)
+    spoken = _spoken(number, claims)
+    return spoken[0][0] if spoken else _stated(listings)[0]
 
 
 def served(endpoint: CatalogEndpoint, ports: Ports) -> int:
@@ -94,8 +107,7 @@ def _one(
     number: int, claims: list[tuple[str, Port]], stated: Protocol | None
 ) -> tuple[Port, list[str]]:
     mine = [(who, port) for who, port in claims if port.number == number]
-    spoken = [(who, port.protocol) for who, port in mine if not port.protocol_defaulted]
-    spoken.sort(key=lambda claim: claim[0] != REGISTERED)  # stable: the rest stays by precedence
+    spoken = _spoken(number, claims)
     protocol = spoken[0][1] if spoken else stated
     port = Port(
         number,
@@ -105,6 +117,22 @@ def _one(
         server_first=any(p.server_first for _, p in mine),
     )
     return port, _disagreements(number, spoken)
+
+
+def _spoken(number: int, claims: list[tuple[str, Port]]) -> list[tuple[str, Protocol]]:
+    """Give who states a port's protocol, the one whose word it is first."""
+    spoken = [
+        (who, port.protocol)
+        for who, port in claims
+        if port.number == number and not port.protocol_defaulted
+    ]
+    return sorted(spoken, key=lambda claim: claim[0] != REGISTERED)  # the rest by precedence
+
+
+def _stated(listings: Sequence[tuple[str, CatalogService]]) -> tuple[str, Protocol | None]:
+    """Give who states the protocol of ports that its catalog does not number, and which."""
+    said = ((source, s.stated_protocol) for source, s in listings if s.stated_protocol)
+    return next(said, ("", None))
 
 
 def _disagreements(number: int, spoken: list[tuple[str, Protocol]]) -> list[str]:

@@ -30,11 +30,25 @@ class KeptService:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """When something of a service was last set, and by whom."""
+
+    at: float = 0.0
+    """Seconds since the epoch; 0 = nobody set it."""
+    by: str = ""
+
+
+NEVER = Mark()
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceRecord:
     """All that is stored of one service beside its catalogs and registrations."""
 
     state: ServiceState = ServiceState.PLAIN
+    state_set: Mark = NEVER
     inbound: InboundMode | None = None
+    inbound_set: Mark = NEVER
     unmeshed_cidrs: tuple[str, ...] = ()
     """In state mixed: the only networks whose unmeshed endpoints are reached; empty = all."""
     ended: tuple[EndpointKey, ...] = ()
@@ -47,7 +61,9 @@ class ServiceRecord:
         return json.dumps(
             {
                 "state": self.state.value,
+                "state_set": [self.state_set.at, self.state_set.by],
                 "inbound": self.inbound.value if self.inbound else None,
+                "inbound_set": [self.inbound_set.at, self.inbound_set.by],
                 "unmeshed_cidrs": list(self.unmeshed_cidrs),
                 "ended": [[key.network, key.address, key.port] for key in self.ended],
                 "kept": kept
@@ -68,7 +84,9 @@ class ServiceRecord:
         kept = stored["kept"]
         return cls(
             state=ServiceState(stored["state"]),
+            state_set=Mark(*stored.get("state_set", ())),  # absent in what older versions wrote
             inbound=InboundMode(stored["inbound"]) if stored["inbound"] else None,
+            inbound_set=Mark(*stored.get("inbound_set", ())),
             unmeshed_cidrs=tuple(stored["unmeshed_cidrs"]),
             ended=tuple(EndpointKey(*key) for key in stored["ended"]),
             kept=kept
@@ -113,11 +131,22 @@ def born(*, required: bool, listed: bool, sources_certain: bool) -> ServiceState
     return ServiceState.MIXED
 
 
-def require_mesh(service: Service, record: ServiceRecord, *, force: bool) -> Decision:
+def why_born(*, required: bool, listed: bool, sources_certain: bool) -> str:
+    """Give the reason of `born`'s answer in words."""
+    if required:
+        return "its token requires the mesh"
+    if listed:
+        return "a catalog lists it"
+    return "no catalog lists it" if sources_certain else "a catalog may list it: one was away"
+
+
+def require_mesh(
+    service: Service, record: ServiceRecord, *, force: bool, mark: Mark = NEVER
+) -> Decision:
     """Raise a service to mesh; refuse without `force` while a healthy unmeshed endpoint is left."""
     unmeshed = tuple(endpoint for endpoint in service.endpoints if not endpoint.meshed)
     healthy = [endpoint for endpoint in unmeshed if endpoint.health is not Health.UNHEALTHY]
-    raised = replace(record, state=ServiceState.MESH, unmeshed_cidrs=())
+    raised = _set_state(record, ServiceState.MESH, (), mark)
     if not healthy or force:
         return Decision(raised, withheld=unmeshed)
     listed = ", ".join(f"{e.key} ({'+'.join(e.sources)})" for e in healthy[:5])
@@ -137,6 +166,7 @@ def allow_unmeshed(
     *,
     cidrs: tuple[str, ...] = (),
     required_by: str = "",
+    mark: Mark = NEVER,
 ) -> Decision:
     """Let unmeshed endpoints in again (all, or those in `cidrs`).
 
@@ -156,15 +186,17 @@ def allow_unmeshed(
             refused=f"cannot allow unmeshed endpoints of {service.host}: it is plain, so all of "
             "its endpoints are reached as their catalog says already",
         )
-    lowered = replace(record, state=ServiceState.MIXED, unmeshed_cidrs=cidrs)
+    lowered = _set_state(record, ServiceState.MIXED, cidrs, mark)
     unmeshed = [endpoint for endpoint in service.endpoints if not endpoint.meshed]
     admitted = tuple(e for e in unmeshed if lowered.admits_unmeshed(e.key.address))
     return Decision(lowered, admitted=admitted)
 
 
-def set_inbound(record: ServiceRecord, mode: InboundMode | None) -> ServiceRecord:
+def set_inbound(
+    record: ServiceRecord, mode: InboundMode | None, mark: Mark = NEVER
+) -> ServiceRecord:
     """Set what the service's own Envoys accept; None = the mesh-wide mode again."""
-    return replace(record, inbound=mode)
+    return record if mode is record.inbound else replace(record, inbound=mode, inbound_set=mark)
 
 
 def release(record: ServiceRecord, keys: tuple[EndpointKey, ...] = ()) -> ServiceRecord:
@@ -173,6 +205,15 @@ def release(record: ServiceRecord, keys: tuple[EndpointKey, ...] = ()) -> Servic
     """
     left = tuple(key for key in record.ended if keys and key not in keys)
     return replace(record, ended=left, kept=record.kept if keys else None)
+
+
+def _set_state(
+    record: ServiceRecord, state: ServiceState, cidrs: tuple[str, ...], mark: Mark
+) -> ServiceRecord:
+    """Set the state; whoever asks for what is so already has not set it."""
+    if (record.state, record.unmeshed_cidrs) == (state, cidrs):
+        return record
+    return replace(record, state=state, unmeshed_cidrs=cidrs, state_set=mark)
 
 
 def _check_cidrs(cidrs: tuple[str, ...]) -> None:

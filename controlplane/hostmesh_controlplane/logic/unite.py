@@ -146,6 +146,12 @@ def accepted_identities(host: str, inputs: Inputs, rules: Rules) -> tuple[Spiffe
     )
 
 
+def registered_rank(inputs: Inputs, rules: Rules) -> int:
+    """Give where registrations stand among the listings: how many catalogs go before them."""
+    own = rules.rank(REGISTERED)
+    return sum(1 for source, _ in inputs.listings if rules.rank(source) < own)
+
+
 def instance_keys(instance: RegisteredInstance) -> frozenset[EndpointKey]:
     """Give every key under which a catalog may list this very instance: per address where peers
     connect, and the app's own port.
@@ -155,14 +161,11 @@ def instance_keys(instance: RegisteredInstance) -> frozenset[EndpointKey]:
 
 
 def _draft(host: str, inputs: Inputs, rules: Rules) -> _Draft:
-    registered_rank = sum(
-        1 for source, _ in inputs.listings if rules.rank(source) < rules.rank(REGISTERED)
-    )
     ports = service_ports.settle(
         inputs.listings,
         inputs.instances,
         stored=inputs.vip.port if inputs.vip else 0,
-        registered_rank=registered_rank,
+        registered_rank=registered_rank(inputs, rules),
     )
     kept = inputs.record.kept
     if not ports.ports and kept:

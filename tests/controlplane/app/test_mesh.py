@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hostmesh_controlplane.app.mesh import Mesh
+from hostmesh_controlplane.app.mesh import Mesh, Times
 from hostmesh_controlplane.edges.store_sqlite import SqliteStore
 from hostmesh_controlplane.logic import merge
 from hostmesh_controlplane.logic.catalog import CatalogEndpoint, CatalogService, SourceChanged
@@ -155,7 +155,7 @@ def test_a_store_that_fails_is_tried_again_and_whoever_waits_is_told_when_it_wor
     async def run() -> None:
         store = FailingStore(*failures)
         changes: list[MeshChange] = []
-        mesh = Mesh(RULES, VipRanges(), store, on_changes=changes.extend, sleep=sleep)
+        mesh = Mesh(RULES, VipRanges(), store, on_changes=changes.extend, times=Times(sleep))
         await mesh.start()
         async with asyncio.TaskGroup() as tasks:
             task = tasks.create_task(mesh.run())

@@ -8,32 +8,111 @@ from hostmesh_controlplane.logic.catalog import SourceChanged
 from hostmesh_core.errors import BadInput, Refused, Unreachable
 from hostmesh_testing.operator_desk import REVIEWS, Desk, run
 
+Row = Mapping[str, object]
 REQUIRE = "POST /v1/services/{name}/require-mesh"
 ALLOW = "POST /v1/services/{name}/allow-unmeshed"
 RELEASE = "POST /v1/services/{name}/release"
+
+
+def _rows(answer: Row, name: str) -> list[Row]:
+    rows = answer[name]
+    assert isinstance(rows, list)
+    return rows
+
+
+def _keys(answer: Row, name: str) -> set[object]:
+    return {row["endpoint"] for row in _rows(answer, name)}
 
 
 def test_the_mesh_is_required_by_force_or_once_everybody_is_in_it(tmp_path: Path) -> None:
     async def play(desk: Desk) -> None:
         await desk.list("10.0.0.1", "10.0.0.2")
         await desk.register("7f3a", "10.0.0.1")
-        with pytest.raises(Refused, match=r"10\.0\.0\.2:9080 \(files\); join them, or withhold"):
+        with pytest.raises(Refused, match=r"10\.0\.0\.2:9080 \(files\); join them") as refused:
             await desk.call(REQUIRE, name="reviews")
+        assert _keys(refused.value.detail, "withheld") == {"10.0.0.2:9080"}
+        assert refused.value.detail["change"] == "mixed -> mixed"
         assert desk.mesh.find("reviews").state.value == "mixed"
-        done = await desk.call(REQUIRE, {"force": True}, name="reviews")
-        assert done == {
-            "done": f"{REVIEWS} is in state mesh; 1 endpoint(s) withheld",
-            "host": REVIEWS,
-        }
+        done = await desk.answer(REQUIRE, {"force": True}, name="reviews")
+        assert done["done"] == f"{REVIEWS} is in state mesh; 1 endpoint(s) withheld"
+        assert (done["change"], _keys(done, "withheld")) == ("mixed -> mesh", {"10.0.0.2:9080"})
         rows = await desk.rows("GET /v1/endpoints/{name}", name="reviews")
         assert {r["endpoint"]: r["meshed_text"] for r in rows} == {
             "10.0.0.1:9080": "yes",
             "10.0.0.2:9080": "withheld",
         }
-        done = await desk.call(ALLOW, {"cidr": ["10.0.0.2/32"]}, name="reviews")
-        assert isinstance(done, dict)
-        assert done["done"] == f"{REVIEWS} is in state mixed; 1 endpoint(s) admitted"
-        assert desk.mesh.state.record(REVIEWS).unmeshed_cidrs == ("10.0.0.2/32",)
+
+    run(tmp_path, play)
+
+
+def test_what_a_command_withholds_and_admits_is_shown_endpoint_by_endpoint(tmp_path: Path) -> None:
+    async def play(desk: Desk) -> None:
+        await desk.list("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.1.0.4")
+        for host_id, address in (("aaaa", "10.0.0.1"), ("bbbb", "10.0.0.3")):
+            await desk.register(host_id, address)
+        await desk.mesh.apply(lambda state: merge.lease_ended(state, "bbbb"))
+        await desk.call(REQUIRE, {"force": True}, name="reviews")
+        done = await desk.answer(ALLOW, {"cidr": ["10.1.0.0/16"]}, name="reviews")
+        assert done["done"] == f"{REVIEWS} is in state mixed; 1 endpoint(s) reached in plaintext"
+        assert done["change"] == "mesh (1 ended) -> mixed (10.1.0.0/16, 1 ended)"
+        assert _keys(done, "admitted") == {"10.1.0.4:9080"}
+        assert {row["endpoint"]: str(row["why"])[:16] for row in _rows(done, "withheld")} == {
+            "10.0.0.2:9080": "not meshed, and ",
+            "10.0.0.3:9080": "its host's lease",
+        }
+        wider = await desk.answer(ALLOW, {"cidr": ["10.0.0.0/8"]}, name="reviews")
+        new = {row["endpoint"]: row["new"] for row in _rows(wider, "admitted")}
+        assert new == {"10.0.0.2:9080": True, "10.1.0.4:9080": False}
+        released = await desk.answer(RELEASE, {}, name="reviews")
+        assert "10.0.0.3:9080" in _keys(released, "admitted"), "and it is said that it is plaintext"
+        assert released["change"] == "mixed (10.0.0.0/8, 1 ended) -> mixed (10.0.0.0/8)"
+
+    run(tmp_path, play)
+
+
+@pytest.mark.parametrize(
+    ("verb", "body", "said"),
+    [
+        pytest.param(REQUIRE, {"force": True}, "is in state mesh; 1 endpoint", id="forced"),
+        pytest.param(REQUIRE, {}, "not meshed and healthy", id="what would be refused"),
+        pytest.param(ALLOW, {"cidr": ["10.9.0.0/16"]}, "is in state mixed; 0", id="narrowed"),
+    ],
+)
+def test_a_dry_run_says_what_would_be_and_changes_nothing(
+    tmp_path: Path, verb: str, body: dict[str, object], said: str
+) -> None:
+    async def play(desk: Desk) -> None:
+        await desk.list("10.0.0.1", "10.0.0.2")
+        await desk.register("7f3a", "10.0.0.1")
+        before = desk.mesh.state.record(REVIEWS)
+        done = await desk.answer(verb, {**body, "dry_run": True}, name="reviews")
+        assert str(done["done"]).startswith("dry run, nothing changed: ")
+        assert said in str(done["done"])
+        assert _keys(done, "withheld") == {"10.0.0.2:9080"}
+        assert (done["before"], done["after"]) == ("mixed", "mixed")
+        assert desk.mesh.state.record(REVIEWS) == before
+
+    run(tmp_path, play)
+
+
+def test_who_set_a_state_and_when_outlives_what_only_repeats_it(tmp_path: Path) -> None:
+    async def play(desk: Desk) -> None:
+        await desk.list("10.0.0.1")
+        await desk.register("7f3a", "10.0.0.1")
+
+        async def by() -> tuple[str, bool]:
+            shown = await desk.answer("GET /v1/services/{name}", name="reviews")
+            mark = shown["state_set"]
+            assert isinstance(mark, dict)
+            return mark["by"], bool(mark["at"])
+
+        born = "the first registration, by host 7f3a: a catalog lists it"
+        assert await by() == (born, True)
+        await desk.call(REQUIRE, name="reviews")
+        assert await by() == ("root (uid 0): service require-mesh", True)
+        first = desk.mesh.state.record(REVIEWS)
+        await desk.call(REQUIRE, name="reviews")
+        assert desk.mesh.state.record(REVIEWS) == first
 
     run(tmp_path, play)
 

@@ -53,6 +53,33 @@ def test_a_write_names_its_caller_by_the_kernels_word(tmp_path: Path) -> None:
     assert (line.body, line.outcome) == ({"force": True}, "done")
 
 
+async def _changing(_: Call) -> object:
+    return {"done": "web is in state mesh", "change": "mixed -> mesh"}
+
+
+async def _refusing(_: Call) -> object:
+    raise Refused("cannot require mesh", {"change": "mixed -> mixed", "withheld": ["10.0.0.2:80"]})
+
+
+def test_a_write_about_a_state_is_audited_with_what_it_changed_and_so_is_its_refusal(
+    tmp_path: Path,
+) -> None:
+    routes = [Route("POST", "/v1/web", _changing), Route("POST", "/v1/api", _refusing)]
+
+    def use(api: ApiClient) -> object:
+        api.post("web")
+        with pytest.raises(Refused, match="cannot require mesh") as refused:
+            api.post("api")
+        return refused.value.detail
+
+    detail, audited = asyncio.run(_serve(tmp_path / "api.sock", routes, use))
+    assert detail == {"change": "mixed -> mixed", "withheld": ["10.0.0.2:80"]}
+    assert [(line.change, line.outcome) for line in audited] == [
+        ("mixed -> mesh", "done"),
+        ("mixed -> mixed", "cannot require mesh"),
+    ]
+
+
 def _failing(error: HostmeshError) -> Callable[[Call], Awaitable[object]]:
     async def fail(_: Call) -> object:
         raise error

@@ -203,25 +203,31 @@ def test_a_workload_under_an_account_that_clients_do_not_accept_is_withheld() ->
 
 
 @pytest.mark.parametrize(
-    ("certain", "listing", "required", "state"),
+    ("certain", "listing", "required", "state", "why"),
     [
-        pytest.param(True, False, False, ServiceState.MESH, id="nobody lists it: born mesh"),
-        pytest.param(True, True, False, ServiceState.MIXED, id="a catalog lists it: mixed"),
-        pytest.param(False, False, False, ServiceState.MIXED, id="a source is away: mixed"),
-        pytest.param(False, True, True, ServiceState.MESH, id="the token demands mesh"),
+        pytest.param(True, False, False, "mesh", "no catalog lists it", id="unlisted: mesh"),
+        pytest.param(True, True, False, "mixed", "a catalog lists it", id="listed: mixed"),
+        pytest.param(False, False, False, "mixed", "one was away", id="a source is away: mixed"),
+        pytest.param(False, True, True, "mesh", "token requires the mesh", id="the token demands"),
     ],
 )
 def test_the_state_at_the_first_registration(
-    *, certain: bool, listing: bool, required: bool, state: ServiceState
+    *, certain: bool, listing: bool, required: bool, state: str, why: str
 ) -> None:
     mesh = Mesh(certain=certain)
+    mesh.state = replace(mesh.state, now=7.0)
     if listing:
         mesh.catalog("dc1", service("10.0.0.2:9080"))
 
     step = mesh.register(instance("10.0.0.1:9080", require_mesh=required))
 
-    assert mesh.service().state is state
-    assert step.records == ((REVIEWS, ServiceRecord(state)),)
+    assert mesh.service().state.value == state
+    ((host, record),) = step.records
+    mark = record.state_set
+    assert (host, record) == (REVIEWS, ServiceRecord(ServiceState(state), mark))
+    assert mark.at == 7.0
+    assert mark.by.startswith(f"the first registration, by host {'a' * 32}: ")
+    assert mark.by.endswith(why)
 
 
 def test_a_held_source_is_not_certain() -> None:
@@ -258,12 +264,14 @@ def test_a_mesh_service_keeps_unmeshed_endpoints_in_sight_and_out_of_reach() -> 
 
 def test_a_static_document_raises_the_state_and_the_stored_one_cannot_lower_it() -> None:
     mesh = Mesh()
-    mesh.catalog("files", service("10.0.0.2:9080", ports=(HTTP_9080,), require_mesh=True))
+    demand = service("10.0.0.2:9080", ports=(HTTP_9080,), require_mesh=True)
+    mesh.catalog("files", replace(demand, origin="a.yaml:1"))
     assert mesh.service().state is ServiceState.MESH
 
     mesh.take(merge.set_record(mesh.state, REVIEWS, ServiceRecord(ServiceState.MIXED)))
 
     assert mesh.service().state is ServiceState.MESH
+    assert mesh.state.record(REVIEWS).state_set.by == "a.yaml:1: hostmesh.io/require-mesh"
 
 
 def test_a_consul_entry_cannot_raise_the_state() -> None:

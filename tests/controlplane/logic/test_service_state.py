@@ -3,6 +3,7 @@ import pytest
 from hostmesh_controlplane.logic import merge
 from hostmesh_controlplane.logic.service_state import (
     KeptService,
+    Mark,
     ServiceRecord,
     allow_unmeshed,
     born,
@@ -129,7 +130,9 @@ def test_ended_keys_are_released_by_name_or_all() -> None:
         ServiceRecord(),
         ServiceRecord(
             ServiceState.MIXED,
+            Mark(1.5, "root"),
             InboundMode.STRICT,
+            Mark(2.5, "alice"),
             ("10.0.0.0/8", "fd77::/64"),
             (key("10.0.0.1:80"), key("[fd77::1]:80")),
             KeptService("default", (HTTP_9080,)),

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from hostmesh_controlplane.app.authority import Authority, Enrolled
-from hostmesh_controlplane.app.mesh import Mesh
+from hostmesh_controlplane.app.mesh import Mesh, Times
 from hostmesh_controlplane.app.operator import Operator
 from hostmesh_controlplane.app.proxies import Proxies
 from hostmesh_controlplane.config import ControlPlaneConfig
@@ -83,8 +83,11 @@ class Desk:
             VipRanges(),
             store,
             on_changes=lambda _: None,
-            sleep=lambda _: asyncio.sleep(0.01),
-            answer_seconds=answer_seconds,
+            times=Times(
+                sleep=lambda _: asyncio.sleep(0.01),
+                wall=clock.wall,
+                answer_seconds=answer_seconds,
+            ),
         )
         self.authority = Authority(config, store, clock=clock, entropy=entropy)
         self.catalogs, self.hosts = FakeCatalogs(), FakeHosts()
@@ -109,6 +112,14 @@ class Desk:
         rows = await self.call(route, None, **path)
         assert isinstance(rows, list)
         return rows
+
+    async def answer(
+        self, route: str, body: Mapping[str, object] | None = None, **path: str
+    ) -> Mapping[str, object]:
+        """Call what answers with one object."""
+        answer = await self.call(route, body, **path)
+        assert isinstance(answer, dict)
+        return answer
 
     async def list(self, *addresses: str, require_mesh: bool = False) -> None:
         """Let the catalog list the service at these addresses."""

@@ -1,0 +1,76 @@
+"""How one service is written for people: whole, or what a command does to its endpoints."""
+
+from hostmesh_ctl import output
+from hostmesh_ctl.output import Column, Row, columns, field, rows_of
+
+PORT_COLUMNS = columns("port", "protocol", "name", "word", "note")
+CATALOG_COLUMNS = columns(
+    *("source", "kind", "status", "says", "won", "endpoints", "held", "withheld", "origin")
+)
+EFFECT_COLUMNS = columns("endpoint", "port", "health", "source", "why")
+
+
+def texts(row: Row, name: str) -> list[str]:
+    """Give a field's list of texts; empty where there is none."""
+    value = row.get(name)
+    return [str(item) for item in value] if isinstance(value, list) else []
+
+
+def service(answer: Row, endpoint_columns: list[Column]) -> str:
+    """Write `hostmesh service show`."""
+    head = [
+        _line("host", field("host")(answer)),
+        _line("state", _state(answer)),
+        _line("inbound", _inbound(answer)),
+        *(_line(key, field(key)(answer)) for key in ("vip4", "vip6", "aliases", "identities")),
+    ]
+    parts = [
+        "\n".join(head),
+        output.render(rows_of(answer.get("port_rows")), PORT_COLUMNS, empty="no port"),
+        output.render(
+            rows_of(answer.get("catalogs")), CATALOG_COLUMNS, empty="no catalog lists it any more"
+        ),
+        "\n".join(_line("conflict", text) for text in texts(answer, "conflicts")),
+        "\n".join(_line("key", row["reason"]) for row in rows_of(answer.get("key_claims"))),
+        output.render(rows_of(answer.get("endpoint_rows")), endpoint_columns, empty="no endpoint"),
+        _line("next", answer.get("next", "")),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def effect(answer: Row) -> str:
+    """Write what a command does, or would do, to a service's endpoints."""
+    withheld, admitted = rows_of(answer.get("withheld")), rows_of(answer.get("admitted"))
+    verb = "would be " if answer.get("dry_run") or answer.get("refused") else ""
+    parts = []
+    if withheld:
+        title = f"{verb}withheld from meshed clients:"
+        parts.append(f"{title}\n{output.render(withheld, EFFECT_COLUMNS, empty='')}")
+    if admitted:
+        title = f"{verb}reached in plaintext:"
+        parts.append(f"{title}\n{output.render(admitted, EFFECT_COLUMNS, empty='')}")
+    if not answer.get("refused") or answer.get("dry_run"):
+        parts.append(str(answer.get("done", "done")))
+    return "\n".join(parts)
+
+
+def _line(name: str, value: object) -> str:
+    return f"{name:<11}{value}"
+
+
+def _state(answer: Row) -> str:
+    cidrs = texts(answer, "unmeshed_cidrs")
+    narrowed = f", unmeshed endpoints in {', '.join(cidrs)} alone" if cidrs else ""
+    return f"{field('state')(answer)}{_since(answer.get('state_set'))}{narrowed}"
+
+
+def _inbound(answer: Row) -> str:
+    own = _since(answer.get("inbound_set")) if answer.get("inbound_own") else " (mesh-wide)"
+    return f"{field('inbound')(answer)}{own}"
+
+
+def _since(mark: object) -> str:
+    if not isinstance(mark, dict) or not mark.get("by"):
+        return ""
+    at = f" since {mark['at']}" if mark.get("at") else ""
+    return f"{at} by {mark['by']}"

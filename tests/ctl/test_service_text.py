@@ -1,0 +1,90 @@
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from hostmesh_core.errors import Refused
+from hostmesh_ctl import service_text
+from hostmesh_ctl.api_client import ApiClient
+from hostmesh_ctl.cli import main
+from hostmesh_ctl.commands_mesh import ENDPOINT_COLUMNS
+
+ROW = {"endpoint": "10.0.0.2:80", "port": 80, "health": "healthy", "source": "dc1", "why": "plain"}
+SHOWN = {
+    "host": "web.default.mesh.internal",
+    "state": "mixed",
+    "state_set": {"at": "2027-01-15T08:00:00+00:00", "by": "root (uid 0): service allow-unmeshed"},
+    "unmeshed_cidrs": ["10.1.0.0/16"],
+    "inbound": "permissive",
+    "inbound_own": False,
+    "vip4": "240.240.0.1",
+    "port_rows": [{"port": 80, "protocol": "tcp", "note": "taken for tcp by default: nobody"}],
+    "catalogs": [{"source": "files", "kind": "static", "won": ["namespace"], "endpoints": 2}],
+    "conflicts": ["its namespace is default; dc1 says shop"],
+    "key_claims": [{"reason": "10.0.0.1:80 belongs to web, which registered it; api claims it"}],
+    "endpoint_rows": [ROW],
+    "next": "join the other 1",
+}
+
+
+def test_a_service_is_shown_whole() -> None:
+    text = service_text.service(SHOWN, ENDPOINT_COLUMNS)
+    for said in (
+        "state      mixed since 2027-01-15T08:00:00+00:00 by root (uid 0): service allow-unmeshed, "
+        "unmeshed endpoints in 10.1.0.0/16 alone",
+        "inbound    permissive (mesh-wide)",
+        "taken for tcp by default",
+        "conflict   its namespace is default; dc1 says shop",
+        "key        10.0.0.1:80 belongs to web",
+        "next       join the other 1",
+    ):
+        assert said in text
+    assert "namespace" in text
+    assert "10.0.0.2:80" in text
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        pytest.param(
+            {"withheld": [ROW], "done": "web is in state mesh"},
+            ["withheld from meshed clients:", "web is in state mesh"],
+            id="done",
+        ),
+        pytest.param(
+            {"withheld": [ROW], "done": "no", "refused": "no"},
+            ["would be withheld from meshed clients:", "10.0.0.2:80"],
+            id="refused: what it would have done, its sentence goes to stderr",
+        ),
+        pytest.param(
+            {"admitted": [ROW], "dry_run": True, "done": "dry run, nothing changed: web"},
+            ["would be reached in plaintext:", "dry run, nothing changed: web"],
+            id="a dry run",
+        ),
+        pytest.param({"done": "0 released"}, ["0 released", "0 released"], id="nothing to show"),
+    ],
+)
+def test_what_a_command_does_is_shown(answer: dict[str, object], expected: list[str]) -> None:
+    lines = service_text.effect(answer).splitlines()
+    first, last = expected
+    assert lines[0] == first
+    assert last in lines[-1]
+
+
+@pytest.mark.parametrize("output", ["table", "json"])
+def test_a_refusal_shows_what_would_be_withheld_and_ends_with_1(
+    output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> object:
+        raise Refused("cannot require mesh for web", {"withheld": [ROW], "refused": "cannot"})
+
+    monkeypatch.setattr(ApiClient, "post", refuse)
+    argv = ["--api", str(tmp_path / "none"), "-o", output, "service", "require-mesh", "web"]
+    result = CliRunner().invoke(main, argv)
+    assert result.exit_code == 1
+    assert result.stderr == "hostmesh: cannot require mesh for web\n"
+    if output == "json":
+        assert json.loads(result.stdout)["withheld"] == [ROW]
+    else:
+        assert "10.0.0.2:80" in result.stdout
