@@ -7,7 +7,7 @@ PORT_COLUMNS = columns("port", "protocol", "name", "word", "note")
 CATALOG_COLUMNS = columns(
     *("source", "kind", "status", "says", "won", "endpoints", "held", "withheld", "origin")
 )
-EFFECT_COLUMNS = columns("endpoint", "port", "health", "source", "why")
+EFFECT_COLUMNS = columns("endpoint", "port", "health", "source", "origin", "since", "why")
 
 
 def texts(row: Row, name: str) -> list[str]:

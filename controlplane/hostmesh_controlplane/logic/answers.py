@@ -1,5 +1,6 @@
 """What the operator API answers, as plain values: rows for tables, the same for machines."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from hostmesh_controlplane.logic import plaintext, sightings
@@ -16,6 +17,9 @@ from hostmesh_core.model import (
 )
 
 Row = dict[str, object]
+
+MOST_REASONS = 3
+"""For endpoints withheld, in a list of all services; `service show` has each endpoint's."""
 
 
 def _ports(ports: Iterable[Port]) -> list[str]:
@@ -53,8 +57,16 @@ def _notes(service: Service) -> list[str]:
         for number in defaulted
     ]
     notes += service.conflicts
-    if service.withheld:
-        notes.append(f"{len(service.withheld)} endpoint(s) withheld: hostmesh service show")
+    return notes + _withheld_notes(service.withheld)
+
+
+def _withheld_notes(withheld: Sequence[Withheld]) -> list[str]:
+    """Say why, for each of the commonest reasons."""
+    reasons = Counter(one.reason for one in withheld)
+    named = reasons.most_common(MOST_REASONS)
+    notes = [f"{count} endpoint(s) withheld: {reason}" for reason, count in named]
+    if more := reasons.total() - sum(count for _, count in named):
+        notes.append(f"{more} more withheld for other reasons: hostmesh service show")
     return notes
 
 

@@ -61,8 +61,12 @@ def detail(state: MergeState, service: Service) -> Row:
 
 
 def notes(state: MergeState, service: Service) -> list[str]:
-    """Give the sentences of a list of all services that the merged one does not hold itself."""
-    said = [claim.sentence for claim in key_claims(state, service.host)]
+    """Give the sentences of a list of all services that the merged one does not hold itself.
+
+    What another service owns is among the reasons why its own endpoints are withheld.
+    """
+    claims = key_claims(state, service.host)
+    said = [claim.sentence for claim in claims if claim.owner == service.host]
     if len(said) > MOST_NOTES:
         more = len(said) - MOST_NOTES
         said = [*said[:MOST_NOTES], f"{more} more such key(s): hostmesh service show"]

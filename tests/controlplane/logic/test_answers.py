@@ -80,6 +80,21 @@ def test_what_is_withheld_is_listed_with_its_reason() -> None:
     assert rows[-1]["why"] == "registered by another service"
 
 
+def test_the_commonest_reasons_of_what_is_withheld_are_notes() -> None:
+    reasons = ["lease ended"] * 3 + ["outside"] * 2 + ["owned"] * 2 + ["refuses"]
+    withheld = tuple(
+        Withheld(EndpointKey.of(f"10.0.0.{n}", 80), "consul", reason)
+        for n, reason in enumerate(reasons)
+    )
+    row = answers.service_row(replace(SERVICE, withheld=withheld), InboundMode.PERMISSIVE)
+    assert row["notes"] == [
+        "3 endpoint(s) withheld: lease ended",
+        "2 endpoint(s) withheld: outside",
+        "2 endpoint(s) withheld: owned",
+        "1 more withheld for other reasons: hostmesh service show",
+    ]
+
+
 def test_a_silent_tcp_is_said_aloud() -> None:
     silent = replace(SERVICE, ports=(Port(80, protocol_defaulted=True),))
     row = answers.service_row(silent, InboundMode.PERMISSIVE)

@@ -72,7 +72,9 @@ def test_a_key_that_two_services_claim_is_shown_by_both(*, registered: bool) -> 
         (row,) = _rows(_shown(mesh, host), "key_claims")
         assert (row["owner"], row["claimed_by"]) == (REVIEWS, RATINGS)
         assert row["sources"] == (["registered"] if registered else ["dc1"])
-        assert service_view.notes(mesh.state, mesh.service(host)) == [row["reason"]]
+        said = service_view.notes(mesh.state, mesh.service(host))
+        assert said == ([row["reason"]] if host == REVIEWS else [])
+        assert len(mesh.service(host).withheld) == (host == RATINGS), "it says so itself"
     assert "10.0.0.1:9080" not in mesh.table(RATINGS), "and it gets no chain"
 
 
