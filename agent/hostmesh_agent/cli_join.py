@@ -7,7 +7,7 @@ from typing import TypedDict, Unpack
 
 import click
 
-from hostmesh_agent.app import joining
+from hostmesh_agent.app import joining, looking
 from hostmesh_agent.app import status as app_status
 from hostmesh_agent.cli_options import (
     agent_user_option,
@@ -75,3 +75,28 @@ def _token(source: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text"
         raise BadInput(f"cannot read token file {source}: {reason}") from error
+
+
+@click.command("check")
+@config_option
+@instance_option
+@click.option(
+    "--live", is_flag=True, help="Look at the apps too, as join does; nothing is changed."
+)
+@agent_user_option
+@output_option
+def check(*, config: str | None, instance: str, live: bool, agent_user: str, output: str) -> None:
+    """Read agent.yaml and say what is wrong with it; start nothing.
+
+    With --live: exit status 2 where something was found that would stop a join.
+    """
+    layout = HostLayout(instance)
+    path = config_path(config, layout)
+    services = joining.check(path)
+    if not live:
+        click.echo(f"{path}: ok, {services} service(s)")
+        return
+    found = looking.look_now(path, layout, agent_user=agent_user)
+    click.echo(looking.as_json(found) if output == "json" else looking.as_text(found))
+    if looking.stops(found):
+        sys.exit(2)

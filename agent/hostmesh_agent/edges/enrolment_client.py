@@ -18,24 +18,17 @@ from dataclasses import dataclass
 from cryptography import x509 as cryptography_x509
 
 from hostmesh_agent.config import Address
+from hostmesh_agent.edges import reach
 from hostmesh_core import names, x509
 from hostmesh_core.bundle import TrustBundles
 from hostmesh_core.errors import BadInput, Refused, Unreachable
 from hostmesh_core.rotation import Renewal
 from hostmesh_core.token import JoinToken
 
-_CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 15.0
 _MAX_ANSWER = 256 * 1024
 _NOT_YET_VALID, _EXPIRED = 9, 10
 """OpenSSL's X509_V_ERR codes."""
-_WORDS: tuple[tuple[type[Exception], str], ...] = (
-    (ConnectionRefusedError, "refused (nothing listens there)"),
-    (TimeoutError, "no answer (firewall?)"),
-    (socket.gaierror, "the name does not resolve"),
-    (ConnectionResetError, "the connection was cut"),
-    (ssl.SSLError, "no TLS there"),
-)
 
 
 class EnrolmentUnreachable(Unreachable):
@@ -238,14 +231,14 @@ class _Connection:
     def _dialled(self) -> socket.socket:
         try:
             return socket.create_connection(
-                (self._address.host, self._address.port), timeout=_CONNECT_SECONDS
+                (self._address.host, self._address.port), timeout=reach.CONNECT_SECONDS
             )
         except OSError as error:
             raise self._broken(error) from error
 
     def _broken(self, error: Exception) -> EnrolmentUnreachable:
         return EnrolmentUnreachable(
-            f"cannot reach control plane {self._address} for enrolment: {_why(error)}"
+            f"cannot reach control plane {self._address} for enrolment: {reach.why(error)}"
         )
 
     def _untrusted(self, error: ssl.SSLCertVerificationError) -> Refused:
@@ -258,15 +251,6 @@ class _Connection:
             f"cannot trust {self._address}: it is not the control plane that the token names "
             f"({error.verify_message}); the token was not sent"
         )
-
-
-def _why(error: Exception) -> str:
-    for kind, words in _WORDS:
-        if isinstance(error, kind):
-            return words
-    if isinstance(error, OSError):
-        return str(error.strerror or type(error).__name__)
-    return f"no HTTP there ({type(error).__name__})"
 
 
 def _texts(value: object) -> list[str]:

@@ -69,7 +69,7 @@ def test_a_closed_port_is_refused_and_said(layout: HostLayout) -> None:
 def test_a_port_that_drops_everything_is_no_answer(
     layout: HostLayout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hostmesh_agent.edges.enrolment_client._CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr("hostmesh_agent.edges.reach.CONNECT_SECONDS", 0.3)
     with closing(socket.create_server(("127.0.0.1", 0), backlog=1)) as silent:
         port = silent.getsockname()[1]
         with pytest.raises(EnrolmentUnreachable, match=r"no answer \(firewall\?\)"):

@@ -1,0 +1,247 @@
+from pathlib import Path
+
+import pytest
+
+from hostmesh_agent.config import Address, AgentConfig, CaptureConfig, ServiceConfig
+from hostmesh_agent.logic import findings
+from hostmesh_agent.logic.address_rules import AddressRule
+from hostmesh_agent.logic.findings import (
+    MEANINGS,
+    Accepted,
+    Code,
+    Finding,
+    Heard,
+    Listener,
+    Observed,
+    Severity,
+)
+from hostmesh_core.errors import BadInput
+from hostmesh_core.model import InboundMode, Protocol
+
+STOPS, WARNS = Severity.STOPS, Severity.WARNS
+EVERYWHERE = Listener(address="0.0.0.0", port=8080, process="app")
+LOOPBACK = Listener(address="127.0.0.1", port=8080, process="app")
+RULE = AddressRule("PostgreSQL", "/etc/pg_hba.conf:7", "host all all 10.0.0.0/8 md5")
+GREETING = Heard(first=b"220 mail ESMTP\r\n")
+SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+
+
+def web(**more: object) -> ServiceConfig:
+    return ServiceConfig(**{"name": "web", "port": 8080, **more})  # type: ignore[arg-type]
+
+
+def config(*services: ServiceConfig, captured: bool = True) -> AgentConfig:
+    plane = (Address(host="cp1", port=15012),)
+    return AgentConfig(
+        control_planes=plane, services=services, capture=CaptureConfig(enabled=captured)
+    )
+
+
+def seen(*listeners: Listener, **more: object) -> Observed:
+    return Observed(listeners=listeners or (EVERYWHERE,), **more)  # type: ignore[arg-type]
+
+
+def found(service: ServiceConfig, observed: Observed) -> list[tuple[Code, Severity]]:
+    given = findings.of_service(config(service), service, observed)
+    return [(each.code, each.severity) for each in given]
+
+
+@pytest.mark.parametrize(
+    ("service", "observed", "expected"),
+    [
+        pytest.param(web(protocol=Protocol.HTTP), seen(), [], id="an app as it should be"),
+        pytest.param(web(), Observed(), [(Code.NOT_LISTENING, WARNS)], id="nothing listens"),
+        pytest.param(web(), seen(LOOPBACK), [(Code.LOOPBACK_ONLY, STOPS)], id="loopback alone"),
+        pytest.param(
+            web(mesh_port=18080),
+            seen(LOOPBACK),
+            [(Code.LOOPBACK_ONLY, STOPS)],
+            id="loopback alone behind a mesh_port: Envoy dials the address that was called",
+        ),
+        pytest.param(web(listen="127.0.0.1:8080"), seen(LOOPBACK), [], id="loopback, and said so"),
+        pytest.param(web(listen="127.0.0.1:8080"), seen(), [], id="everywhere, and said loopback"),
+        pytest.param(
+            web(listen="10.0.0.9:8080"),
+            seen(LOOPBACK),
+            [(Code.NOT_LISTENING, WARNS)],
+            id="nothing where listen says",
+        ),
+        pytest.param(
+            web(), seen(LOOPBACK, EVERYWHERE), [], id="loopback beside every other address"
+        ),
+        pytest.param(
+            web(protocol=Protocol.HTTP),
+            seen(heard=Heard(tls=True)),
+            [(Code.SPEAKS_TLS, STOPS)],
+            id="TLS behind http",
+        ),
+        pytest.param(
+            web(), seen(heard=Heard(tls=True)), [(Code.SPEAKS_TLS, WARNS)], id="TLS behind tcp"
+        ),
+        pytest.param(
+            web(protocol=Protocol.HTTPS), seen(heard=Heard(tls=True)), [], id="TLS behind https"
+        ),
+        pytest.param(web(), seen(heard=GREETING), [(Code.SPEAKS_FIRST, STOPS)], id="speaks first"),
+        pytest.param(
+            web(server_first=True, inbound=InboundMode.STRICT),
+            seen(heard=GREETING),
+            [],
+            id="speaks first, and said so",
+        ),
+        pytest.param(
+            web(),
+            seen(heard=Heard(first=b"-DENIED Redis is running in protected mode")),
+            [],
+            id="a refusal is no greeting",
+        ),
+        pytest.param(
+            web(mesh_port=18080), seen(heard=GREETING), [], id="speaks first on a port left alone"
+        ),
+        pytest.param(
+            web(protocol=Protocol.HTTP),
+            seen(heard=GREETING),
+            [(Code.OTHER_PROTOCOL, STOPS)],
+            id="speaks first and is declared http",
+        ),
+        pytest.param(
+            web(protocol=Protocol.HTTP),
+            seen(heard=Heard(answer=b"-ERR unknown command")),
+            [(Code.OTHER_PROTOCOL, STOPS)],
+            id="no HTTP behind http",
+        ),
+        pytest.param(
+            web(protocol=Protocol.HTTP), seen(heard=Heard(answer=b"HTTP/1.0 404 ")), [], id="HTTP"
+        ),
+        pytest.param(
+            web(protocol=Protocol.HTTP),
+            seen(heard=Heard(answer=SETTINGS)),
+            [(Code.OTHER_PROTOCOL, WARNS)],
+            id="HTTP/2 behind http",
+        ),
+        pytest.param(
+            web(protocol=Protocol.GRPC), seen(heard=Heard(answer=SETTINGS)), [], id="gRPC"
+        ),
+        pytest.param(
+            web(protocol=Protocol.GRPC),
+            seen(heard=Heard(answer=b"HTTP/1.1 400 Bad Request")),
+            [(Code.OTHER_PROTOCOL, STOPS)],
+            id="HTTP/1.1 behind grpc",
+        ),
+        pytest.param(web(protocol=Protocol.HTTP), seen(heard=Heard()), [], id="silence proves not"),
+        pytest.param(
+            web(), seen(published="docker-proxy"), [(Code.DOCKER_PUBLISHED, STOPS)], id="Docker"
+        ),
+        pytest.param(
+            web(listen="127.0.0.1:8080"), seen(published="docker-proxy"), [], id="Docker, cured"
+        ),
+        pytest.param(
+            web(), seen(rules=(RULE,)), [(Code.JUDGES_BY_ADDRESS, STOPS)], id="judges by address"
+        ),
+        pytest.param(
+            web(mesh_port=18080),
+            seen(rules=(RULE,)),
+            [(Code.JUDGES_BY_ADDRESS, WARNS)],
+            id="judges by address, left alone",
+        ),
+        pytest.param(
+            web(inbound=InboundMode.STRICT),
+            seen(rules=(RULE, RULE)),
+            [(Code.JUDGES_BY_ADDRESS, WARNS)],
+            id="judges by address, all callers meshed",
+        ),
+        pytest.param(
+            web(inbound=InboundMode.DISABLE),
+            seen(rules=(RULE,)),
+            [(Code.JUDGES_BY_ADDRESS, STOPS)],
+            id="judges by address, plaintext through Envoy",
+        ),
+    ],
+)
+def test_what_is_seen_of_an_app(
+    service: ServiceConfig, observed: Observed, expected: list[tuple[Code, Severity]]
+) -> None:
+    assert found(service, observed) == expected
+
+
+def test_without_capture_callers_meet_the_app_as_before() -> None:
+    service = web(mesh_port=18080, listen="127.0.0.1:8080")
+    given = findings.of_service(
+        config(service, captured=False), service, seen(heard=GREETING, published="docker-proxy")
+    )
+    assert given == []
+
+
+@pytest.mark.parametrize(
+    ("service", "observed", "words"),
+    [
+        pytest.param(web(), seen(LOOPBACK), "`listen: '127.0.0.1:8080'`", id="IPv4"),
+        pytest.param(
+            web(),
+            seen(Listener(address="::1", port=8080)),
+            "`listen: '[::1]:8080'`",
+            id="IPv6 alone",
+        ),
+        pytest.param(web(), seen(heard=GREETING), "`mesh_port: 18080`", id="a free port"),
+        pytest.param(
+            web(port=60000), seen(heard=GREETING), "`mesh_port: 50000`", id="a port within range"
+        ),
+        pytest.param(
+            web(protocol=Protocol.HTTP), seen(heard=Heard(tls=True)), "`protocol: https`", id="TLS"
+        ),
+    ],
+)
+def test_a_cure_is_the_line_to_write(
+    service: ServiceConfig, observed: Observed, words: str
+) -> None:
+    (finding,) = findings.of_service(config(service), service, observed)
+    assert words in finding.cure
+
+
+def test_a_port_of_the_proxy_s_own_that_is_taken_stops() -> None:
+    whole = config(web(mesh_port=18080))
+    sockets = [Listener(address="0.0.0.0", port=p, process="other") for p in (15006, 18080, 9)]
+    given = findings.of_host(whole, sockets)
+    assert [(each.code, each.severity) for each in given] == [(Code.PORT_TAKEN, STOPS)] * 2
+    assert "ports.inbound" in given[0].text
+    ours = [Listener(address="0.0.0.0", port=15006, process="envoy", ours=True)]
+    assert findings.of_host(whole, ours) == []
+
+
+def stop(code: Code, service: str = "web") -> Finding:
+    return Finding(code=code, severity=STOPS, service=service, text="is so", cure="do this")
+
+
+def test_what_is_accepted_does_not_stop() -> None:
+    whole = config(web(), web(name="api", port=81))
+    first, second = stop(Code.SPEAKS_FIRST), stop(Code.SPEAKS_FIRST, "api")
+    every, one = (Accepted.parse([t], whole) for t in ("speaks-first", "speaks-first:api"))
+    assert findings.stopping([first, second], every) == []
+    assert findings.stopping([first, second], one) == [first]
+    assert findings.stopping([first], Accepted()) == [first]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param("speak-first", 'did you mean "speaks-first"?', id="a finding misspelt"),
+        pytest.param("speaks-first:wbe", 'did you mean "web"?', id="a service misspelt"),
+    ],
+)
+def test_what_cannot_be_accepted(text: str, words: str) -> None:
+    with pytest.raises(BadInput, match="cannot accept") as refused:
+        Accepted.parse([text], config(web()))
+    assert words in str(refused.value)
+
+
+def test_the_refusal_names_cures_and_the_way_on() -> None:
+    said = findings.refusal([stop(Code.SPEAKS_FIRST)])
+    assert said.startswith("cannot join without breaking callers; nothing was changed")
+    assert "cure: do this" in said
+    assert said.endswith("--accept speaks-first:web")
+
+
+def test_the_docs_have_every_finding() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "join.md").read_text()
+    assert set(MEANINGS) == set(Code)
+    for code, (meaning, cure) in MEANINGS.items():
+        assert f"| `{code}` | {meaning} | {cure} |" in text
