@@ -12,7 +12,8 @@ from hostmesh_testing import forge
 
 pytestmark = pytest.mark.process
 
-Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
+Reader = asyncio.StreamReader
+Writer = asyncio.StreamWriter
 HTTP = app_probe.http_request("/", "web")
 
 
