@@ -37,11 +37,23 @@ def all_shown(resources: Iterable[Resource]) -> str:
 
 def unread(type_url: str, body: bytes) -> list[str]:
     """Give what the independent decoder (envoy-data-plane) does not know or reads otherwise."""
+    if type_url == type_urls.PREFIX + "xds.type.v3.TypedStruct":
+        return _unread_struct(message(type_url, body))
     found = _foreign_class(type_url)().parse(body)
     problems = list(_unknown(found, type_url.rpartition(".")[2]))
     if message(type_url, bytes(found)) != message(type_url, body):
         problems.append(f"{type_url} reads back otherwise")
     return problems
+
+
+def _unread_struct(struct: Any) -> list[str]:
+    """Read what goes as keys and values, because our bindings do not know its type."""
+    value = MessageToJson(struct.value)
+    try:
+        _foreign_class(struct.type_url).from_json(value, ignore_unknown_fields=False)
+    except (KeyError, ValueError) as error:
+        return [f"{struct.type_url}: {error}"]
+    return []
 
 
 def _foreign_class(type_url: str) -> Any:
