@@ -31,6 +31,11 @@ class HostLayout:
         return f"{self.state_dir}/identity"
 
     @property
+    def callers_file(self) -> str:
+        """0600 hostmesh: who has called this host's services, kept by the agent."""
+        return f"{self.identity_dir}/callers.json"
+
+    @property
     def xds_dir(self) -> str:
         """0700 hostmesh: stored generations."""
         return f"{self.state_dir}/xds"

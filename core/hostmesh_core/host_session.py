@@ -31,6 +31,7 @@ UpBody = (
     | pb.Use
     | pb.Drain
     | pb.Answer
+    | pb.Callers
 )
 DownBody = pb.Issue | pb.Revoked | pb.Drained | pb.Query | pb.Pace | pb.Verdict
 Body = UpBody | DownBody
@@ -44,7 +45,7 @@ _FIELDS: dict[str, str] = {
     for field in envelope.DESCRIPTOR.oneofs_by_name["body"].fields
     if field.message_type is not None
 }
-_STATE = ("register", "health", "applied", "use")
+_STATE = ("register", "health", "applied", "use", "callers")
 _REQUESTS = ("certificate_request", "drain")
 
 Key = tuple[str, ...]

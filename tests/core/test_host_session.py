@@ -97,6 +97,7 @@ def test_another_replica_is_told_the_state_and_the_open_requests_but_no_past_eve
         pb.Rejected(name="x"),
         pb.Renew(),
         pb.Answer(query_id="q"),
+        pb.Callers(),
     ]
     for body in said:
         down.receive(up.send(body))
@@ -104,7 +105,7 @@ def test_another_replica_is_told_the_state_and_the_open_requests_but_no_past_eve
     assert acknowledgement is not None
     up.receive(acknowledgement)
     up.settle(subject(pb.CertificateRequest(request_id="answered")))
-    assert up.resume(last_seen=10) == []
+    assert up.resume(last_seen=11) == []
     assert names(up.resume(last_seen=0, other_replica=True)) == [
         "register",
         "health",
@@ -112,6 +113,7 @@ def test_another_replica_is_told_the_state_and_the_open_requests_but_no_past_eve
         "use",
         "certificate_request",
         "drain",
+        "callers",
     ]
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from envoy.config.core.v3.base_pb2 import Node as XdsNode
 
+from hostmesh_agent.app.callers import CallersService, Surroundings
 from hostmesh_agent.app.capture import CaptureService
 from hostmesh_agent.app.configuration import read_config_of
 from hostmesh_agent.app.envoy import Callbacks, EnvoyService, Node
@@ -26,7 +27,7 @@ from hostmesh_agent.app.identity import HostCredentials, IdentityService, IssueR
 from hostmesh_agent.app.orders import Orders
 from hostmesh_agent.app.registrar import Registrar
 from hostmesh_agent.app.relay import RelayCallbacks, RelayPaths, RelayService
-from hostmesh_agent.app.status import Parts, metrics, next_waiting, status_of
+from hostmesh_agent.app.status import Parts, is_captured, metrics, next_waiting, status_of
 from hostmesh_agent.config import AgentConfig
 from hostmesh_agent.edges import control, status_http
 from hostmesh_agent.edges.bootstrap_disk import can_bind_ipv6
@@ -72,6 +73,7 @@ class Agent:
         self.capture = CaptureService(layout, self._captured)
         self.relay = self._new_relay()
         self.registrar = Registrar(config, self.host, self.identity)
+        self.callers = self._new_callers()
         self._notifier = Notifier()
 
     def _new_identity(self, stored: StoredIdentity) -> IdentityService:
@@ -130,6 +132,18 @@ class Agent:
         relay.set_credentials(_credentials(self.identity.host))
         return relay
 
+    def _new_callers(self) -> CallersService:
+        return CallersService(
+            self._layout.callers_file,
+            self.envoy,
+            self.host,
+            Surroundings(
+                services=lambda: [view.config for view in self.registrar.views()],
+                captured=lambda: is_captured(self._parts()),
+                joined=lambda: not self._left.is_set(),
+            ),
+        )
+
     async def run(self) -> None:
         """Serve until cancelled, or until this host has left the mesh."""
         self.identity.want(workloads.wanted(self._config, self.identity.grant))
@@ -153,6 +167,7 @@ class Agent:
                     self.envoy.run(),
                     self.capture.run(),
                     self.registrar.run(),
+                    self.callers.run(),
                     self._start_envoy(),
                     self._announce(),
                 )
@@ -309,6 +324,7 @@ class Agent:
             envoy=self.envoy,
             capture=self.capture,
             registrar=self.registrar,
+            callers=self.callers,
         )
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:

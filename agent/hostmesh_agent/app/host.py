@@ -72,6 +72,8 @@ class HostService:
         self._issues: dict[str, asyncio.Future[pb.Issue]] = {}
         self._drains: dict[tuple[str, ...], asyncio.Future[bool]] = {}
         self._renew_seconds = 4.0
+        self.report_seconds = 10.0
+        """How often callers may be reported; the control plane sets the pace."""
         self._proven: dict[str, str] = {}
         self.welcome: pb.Welcome | None = None
         """The last one; None before the first."""
@@ -134,6 +136,10 @@ class HostService:
     def use(self, names: Iterable[str]) -> None:
         """Report which names this host uses."""
         self._send(pb.Use(names=sorted(names)))
+
+    def report_callers(self, callers: pb.Callers) -> None:
+        """Report who calls this host's services: all of them, not a change."""
+        self._send(callers)
 
     async def request_certificate(self, csr_der: bytes, identity: Identity | None) -> IssueResult:
         """Ask for a certificate and wait, for a stream too. Raises HostmeshError: none for now."""
@@ -312,6 +318,7 @@ class HostService:
                 self._tasks.create_task(self._answer(body))
             case pb.Pace():
                 self._renew_seconds = body.renew_seconds or self._renew_seconds
+                self.report_seconds = body.report_seconds or self.report_seconds
             case pb.Revoked():
                 log.error("this host is revoked: %s", body.reason)
                 self._listeners.on_revoked(body.reason)

@@ -1,8 +1,9 @@
 """What a running agent says of itself: one screen for people, values for machines, metrics."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+from hostmesh_agent.app.callers import CallersService
 from hostmesh_agent.app.capture import CaptureService
 from hostmesh_agent.app.envoy import EnvoyService
 from hostmesh_agent.app.host import HostService
@@ -33,6 +34,7 @@ class Parts:
     envoy: EnvoyService
     capture: CaptureService
     registrar: Registrar
+    callers: CallersService
 
 
 def next_waiting(parts: Parts) -> list[str]:
@@ -43,15 +45,17 @@ def next_waiting(parts: Parts) -> list[str]:
         waiting.append(f"a first configuration from a control plane ({parts.host.lost or lacking})")
     elif not parts.envoy.serving:
         waiting.append(f"Envoy ({parts.envoy.runner_problem or parts.envoy.phase.value})")
-    elif parts.config.capture.enabled and not _is_captured(parts):
+    elif not is_captured(parts):
         waiting.append(f"the kernel rules ({_capture(parts)})")
     waiting += parts.registrar.unproven
     return waiting
 
 
-def _is_captured(parts: Parts) -> bool:
+def is_captured(parts: Parts) -> bool:
+    """Whether what comes for the services passes Envoy, as far as it is to."""
     report = parts.capture.report
-    return report is not None and report.outcome is Outcome.APPLIED
+    applied = report is not None and report.outcome is Outcome.APPLIED
+    return applied or not parts.config.capture.enabled
 
 
 def status_of(parts: Parts) -> dict[str, object]:
@@ -66,7 +70,7 @@ def status_of(parts: Parts) -> dict[str, object]:
         "trust_domain": parts.identity.membership.trust_domain,
         "control_plane": _control_plane(parts),
         "connected": parts.host.connected,
-        "services": [_service(view) for view in views],
+        "services": [_service(view) | _callers(parts, view) for view in views],
         "envoy": _envoy(parts),
         "envoy_pid": parts.envoy.pid,
         "envoy_epoch": parts.envoy.epoch,
@@ -129,6 +133,26 @@ def _inbound(view: ServiceView) -> str:
     if view.verdict is not None and view.verdict.inbound:
         return view.verdict.inbound
     return view.config.inbound.value if view.config.inbound else ""
+
+
+def _callers(parts: Parts, view: ServiceView) -> dict[str, object]:
+    counted = parts.callers.counted(view.config.key)
+    recent = parts.callers.window(view.config.key)
+    if counted is None or recent is None:
+        return {"callers": None}
+    return {
+        "callers": {
+            "since": counted.since,
+            "seconds": round(time.time() - counted.since, 1),
+            "plaintext": counted.plaintext,
+            "mutual_tls": counted.mutual_tls,
+            "last_plaintext": counted.last_plaintext,
+            "addresses": [
+                {"address": address} | asdict(caller) for address, caller in counted.latest()
+            ],
+            "recent": asdict(recent),
+        }
+    }
 
 
 def _envoy(parts: Parts) -> str:

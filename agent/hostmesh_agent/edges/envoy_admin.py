@@ -76,6 +76,22 @@ class EnvoyAdmin:
             if "name" in stat and isinstance(value := stat.get("value"), int)
         }
 
+    async def counters(self, pattern: str) -> dict[str, int]:
+        """Give the counters that have counted something and match; the cheapest of such questions.
+
+        Gauges, and counters of clusters that nobody has used, are not even looked at.
+        """
+        query = f"type=Counters&usedonly&filter={quote(pattern, safe='')}"
+        found = await self._json(f"/stats?format=json&{query}")
+        stats = cast(list[Mapping[str, object]], found.get("stats", []))
+        return {str(stat["name"]): cast(int, stat["value"]) for stat in stats if "name" in stat}
+
+    async def epoch(self) -> int | None:
+        """Give the restart epoch of the Envoy that answers."""
+        options = (await self.server_info()).get("command_line_options")
+        found = options.get("restart_epoch", 0) if isinstance(options, dict) else None
+        return found if isinstance(found, int) else None
+
     async def prometheus(self) -> bytes:
         """Give the Prometheus text."""
         return await self.get("/stats/prometheus")

@@ -27,6 +27,8 @@ from hostmesh_core.rotation import Renewal
 
 _VERSION = re.compile(r"v-([0-9]{1,9})")
 _LINK = "current"
+CALLERS = "callers.json"
+"""Beside the identity because it is as private, and goes with it (`edges.callers_file`)."""
 
 
 class IdentityUnusable(HostmeshError):
@@ -162,7 +164,7 @@ class IdentityDisk:
             for entry in ("host", "workloads"):
                 if (self._folder / entry).exists():
                     shutil.rmtree(self._folder / entry)
-            for entry in ("host.json", "grant.json", "bundles.json", "renewal.json"):
+            for entry in ("host.json", "grant.json", "bundles.json", "renewal.json", CALLERS):
                 (self._folder / entry).unlink(missing_ok=True)
         except OSError as error:
             raise self._unwritable(error) from error

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 WIDTH = 9
+NAMED = 3
+"""Addresses of callers in a line; `--output json` has them all."""
 Answer = Mapping[str, object]
 
 
@@ -61,7 +63,21 @@ def _service(service: Answer) -> str:
     head = " ".join(str(text) for text in stated if text)
     lines = [f"{head}  app {service['health']}"]
     lines += _texts(service.get("details"))
+    counted = service.get("callers")
+    if isinstance(counted, Mapping) and isinstance(recent := counted.get("recent"), Mapping):
+        lines.append(callers(recent))
     return "\n".join(lines)
+
+
+def callers(recent: Answer) -> str:
+    """Say who called in the last seconds: the `recent` of a service's `callers` in the answer."""
+    seconds = round(_number(recent.get("seconds")))
+    plaintext = round(_number(recent.get("plaintext")))
+    mutual_tls = round(_number(recent.get("mutual_tls")))
+    addresses = _texts(recent.get("addresses"))
+    named = ", ".join(addresses[:NAMED]) + (", …" if len(addresses) > NAMED else "")
+    whom = f" ({named})" if named and plaintext else ""
+    return f"callers in {seconds} s: {plaintext} without mesh{whom}, {mutual_tls} by mTLS"
 
 
 def next_command(waiting: Sequence[str], services: Sequence[str]) -> str:

@@ -90,6 +90,9 @@ class HostMesh(Protocol):
     def on_use(self, host_id: str, names: tuple[str, ...]) -> None:
         """Take which names the host uses."""
 
+    def on_callers(self, host_id: str, callers: pb.Callers) -> None:
+        """Take who calls the host's services, by its Envoy's counters."""
+
     def on_connected(self, host_id: str, peer: Peer, hello: pb.Hello) -> None:
         """Take that the host's stream is up, or a newer one is."""
 

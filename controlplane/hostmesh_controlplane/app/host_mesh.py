@@ -1,5 +1,6 @@
 """What hosts say, told to mesh and proxies; what the mesh knows, told to the registry."""
 
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
 from dataclasses import replace
 from typing import Protocol
@@ -10,6 +11,7 @@ from hostmesh_controlplane.app.proxies import Proxies
 from hostmesh_controlplane.config import ControlPlaneConfig
 from hostmesh_controlplane.edges.peer import Peer
 from hostmesh_controlplane.logic import inbounds, merge, own_listeners, scopes
+from hostmesh_controlplane.logic.callers import CallerBook, Told
 from hostmesh_controlplane.logic.key_index import Listings, keys_of
 from hostmesh_controlplane.logic.own_listeners import OwnListeners
 from hostmesh_controlplane.logic.publication import Publication
@@ -67,6 +69,7 @@ class HostMesh:
         self._catalogued: dict[str, tuple[Listings, frozenset[EndpointKey]]] = {}
         """Service -> its keys, and what they were read from: all hosts of a service ask at once."""
         self._connected: dict[str, str] = {}
+        self._callers = CallerBook()
         self._without_ipv6: set[str] = set()
         self.on_upstreams_changed: Callable[[str], None] = lambda _: None
         """Told a host's id when the sentences about its upstreams change."""
@@ -156,6 +159,27 @@ class HostMesh:
     def on_use(self, host_id: str, names: tuple[str, ...]) -> None:
         """Take which names a host uses: it is shown the whole mesh all the same."""
 
+    def on_callers(self, host_id: str, callers: pb.Callers) -> None:
+        """Note who calls a host's services."""
+        self._callers.put(host_id, callers, now=time.time())
+
+    def callers(self, service: str) -> list[tuple[str, Told]]:
+        """Give (host, what it counted) of a service, for the hosts that may serve it."""
+        return self._callers.of(service, self._serving(service))
+
+    def own_modes(self, service: str) -> dict[str, set[InboundMode]]:
+        """Give what hosts' own files say of a service, where they say anything."""
+        found: dict[str, set[InboundMode]] = {}
+        for host_id, ports in self._serving(service).items():
+            for port in ports:
+                if port.service == service and port.mode is not None:
+                    found.setdefault(host_id, set()).add(port.mode)
+        return found
+
+    def _serving(self, service: str) -> dict[str, tuple[Inbound, ...]]:
+        hosts = self._naming.get(service, set())
+        return {host_id: self._declared.get(host_id, ()) for host_id in hosts}
+
     def on_connected(self, host_id: str, peer: Peer, hello: pb.Hello) -> None:
         """Note where a host's stream comes from."""
         del hello
@@ -176,6 +200,7 @@ class HostMesh:
         for service in self._named.pop(host_id, frozenset()):
             self._not_naming(service, host_id)
         self._upstream_notes.pop(host_id, None)
+        self._callers.forget(host_id)
         self._without_ipv6.discard(host_id)
         self._publication.set_inbound(host_id, None)
 

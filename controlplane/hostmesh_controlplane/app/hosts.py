@@ -226,6 +226,8 @@ class Hosts:
                 self._mesh.on_rejected(member.host_id, body)
             case pb.Use():
                 self._mesh.on_use(member.host_id, tuple(body.names))
+            case pb.Callers():
+                self._mesh.on_callers(member.host_id, body)
             case pb.Answer():
                 self._queries.answered(member.host_id, body)
             case pb.Issue() | pb.Revoked() | pb.Drained() | pb.Query() | pb.Pace() | pb.Verdict():
@@ -354,10 +356,8 @@ class Hosts:
     def _note_held(self, held: tuple[str, ...]) -> None:
         self._held = held
         if held:
-            log.error(
-                "leases held, too many would end at once; hostmesh host end-held hosts=%s",
-                ",".join(held),
-            )
+            hosts = ",".join(held)
+            log.error("leases held, too many would end; hostmesh host end-held hosts=%s", hosts)
         else:
             log.info("no lease is held any more")
 

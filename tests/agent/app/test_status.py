@@ -9,6 +9,7 @@ from hostmesh_agent.app import status
 from hostmesh_agent.app.registrar import ServiceView
 from hostmesh_agent.app.status import Parts, next_waiting, status_of
 from hostmesh_agent.config import Address, AgentConfig, CaptureConfig, ServiceConfig
+from hostmesh_agent.logic.callers import Caller, Counted, Window
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.errors import Unreachable
 from hostmesh_core.grant import Claim, Grant
@@ -28,6 +29,16 @@ VIEW = ServiceView(
         accepted=True, host="web.default.mesh.internal", state="mixed", meshed=1, endpoints=2
     ),
 )
+
+
+COUNTED = Counted(
+    since=time.time() - 3600,
+    plaintext=20,
+    mutual_tls=5,
+    last_plaintext=1700000100.0,
+    callers={"10.1.0.9": Caller(20, 1700000000.0, 1700000100.0)},
+)
+RECENT = Window(60.0, 14, 0, ("10.1.0.9",))
 
 
 class FakeAdmin:
@@ -73,6 +84,7 @@ def _parts(**changed: Any) -> Parts:
             admin=FakeAdmin(),
         ),
         "capture": SimpleNamespace(report=report, problem=""),
+        "callers": SimpleNamespace(counted=lambda _: COUNTED, window=lambda _: RECENT),
         "registrar": SimpleNamespace(views=lambda: [VIEW], unproven=[], notes=()),
     }
     config = AgentConfig(
@@ -99,6 +111,7 @@ def test_a_host_in_the_mesh_waits_for_nothing_and_is_one_screen() -> None:
         "7f3a as default/web",
         "cp1:15012 connected",
         "web.default.mesh.internal: mixed, 1 of 2 in the mesh",
+        "callers in 60 s: 14 without mesh (10.1.0.9), 0 by mTLS",
         "epoch 0, pid 99, serving",
         "applied: 12 rules, 2 routes, 3 endpoint addresses, 4 names",
         "43.2 h in hand",
@@ -234,3 +247,38 @@ def test_figures(*, away: bool) -> None:
     assert "hostmesh_agent_connected 1\n" in text
     assert "hostmesh_agent_certificate_hours_left 43.200\n" in text
     assert ("envoy_server_live 1" in text) is not away
+
+
+def _service_of(parts: Parts) -> Any:
+    services: Any = status_of(parts)["services"]
+    return services[0]
+
+
+def test_callers_are_given_to_machines_whole() -> None:
+    service = _service_of(_parts())
+    callers = service["callers"]
+    assert callers["since"] == COUNTED.since
+    assert callers["seconds"] >= 3600
+    assert callers["plaintext"] == 20
+    assert callers["mutual_tls"] == 5
+    assert callers["addresses"] == [
+        {
+            "address": "10.1.0.9",
+            "requests": 20,
+            "first_seen": 1700000000.0,
+            "last_seen": 1700000100.0,
+        }
+    ]
+    assert callers["recent"] == {
+        "seconds": 60.0,
+        "plaintext": 14,
+        "mutual_tls": 0,
+        "addresses": ("10.1.0.9",),
+    }
+
+
+def test_what_is_not_counted_yet_is_not_said_to_be_nobody() -> None:
+    parts = _parts(callers__counted=lambda _: None, callers__window=lambda _: None)
+    service = _service_of(parts)
+    assert service["callers"] is None
+    assert "callers in" not in _screen(parts)

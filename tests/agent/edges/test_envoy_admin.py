@@ -137,3 +137,22 @@ def test_raises_its_own_errors(
 def test_no_envoy_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(AdminUnreachable, match=r"^cannot reach Envoy's admin"):
         asyncio.run(EnvoyAdmin(str(tmp_path / "none.sock")).server_info())
+
+
+def test_counters_are_asked_for_as_cheaply_as_can_be(tmp_path: Path) -> None:
+    asked = "GET /stats?format=json&type=Counters&usedonly&filter=%5Ea"
+    stats = {"stats": [{"name": "a.b", "value": 3}]}
+    fake = FakeAdmin({asked: (200, json.dumps(stats).encode())})
+    assert run(fake, tmp_path, lambda admin: admin.counters("^a")) == {"a.b": 3}
+
+
+@pytest.mark.parametrize(
+    ("options", "epoch"),
+    [({"restart_epoch": 2}, 2), ({}, 0), (None, None), ({"restart_epoch": "x"}, None)],
+)
+def test_the_epoch_is_that_of_who_answers(
+    tmp_path: Path, options: object, epoch: int | None
+) -> None:
+    said = json.dumps({"command_line_options": options}).encode()
+    fake = FakeAdmin({"GET /server_info": (200, said)})
+    assert run(fake, tmp_path, lambda admin: admin.epoch()) == epoch

@@ -85,3 +85,27 @@ def test_what_agent_yaml_leaves_out_leaves_no_hole() -> None:
 )
 def test_next(waiting: list[str], services: list[str], said: str) -> None:
     assert said in screens.next_command(waiting, services)
+
+
+@pytest.mark.parametrize(
+    ("recent", "said"),
+    [
+        pytest.param(
+            {"seconds": 60.0, "plaintext": 14, "mutual_tls": 0, "addresses": ("10.1.0.9",)},
+            "callers in 60 s: 14 without mesh (10.1.0.9), 0 by mTLS",
+            id="one caller",
+        ),
+        pytest.param(
+            {"seconds": 4.6, "plaintext": 9, "mutual_tls": 2, "addresses": ["a", "b", "c", "d"]},
+            "callers in 5 s: 9 without mesh (a, b, c, …), 2 by mTLS",
+            id="more than a line holds",
+        ),
+        pytest.param(
+            {"seconds": 60, "plaintext": 0, "mutual_tls": 7, "addresses": ()},
+            "callers in 60 s: 0 without mesh, 7 by mTLS",
+            id="nobody without mesh",
+        ),
+    ],
+)
+def test_callers(recent: dict[str, object], said: str) -> None:
+    assert screens.callers(recent) == said

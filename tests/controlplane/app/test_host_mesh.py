@@ -317,3 +317,29 @@ def test_where_a_host_s_stream_comes_from_is_known_while_it_lives() -> None:
         assert play.hosts.connected(A) == ""
 
     _run(scene)
+
+
+def test_callers_count_for_what_the_host_may_serve_now_and_go_with_it() -> None:
+    async def scene(play: Play) -> None:
+        told = pb.ServiceCallers(service="web", workload_port=8080, plaintext=14)
+        play.hosts.on_callers(A, pb.Callers(services=[told]))
+        assert play.hosts.callers(WEB) == []  # before it has declared anything
+        play.serve(A, SERVED)
+        assert [(host, one.plaintext) for host, one in play.hosts.callers(WEB)] == [(A, 14)]
+        play.serve(A)  # its grant covers the service no more
+        assert play.hosts.callers(WEB) == []
+        play.serve(A, SERVED)
+        play.hosts.forget(A)
+        play.serve(A, SERVED)
+        assert play.hosts.callers(WEB) == []
+
+    _run(scene)
+
+
+def test_a_hosts_own_word_about_the_mode_is_known() -> None:
+    async def scene(play: Play) -> None:
+        play.serve(A, replace(SERVED, mode=InboundMode.STRICT))
+        play.serve(B, SERVED)
+        assert play.hosts.own_modes(WEB) == {A: {InboundMode.STRICT}}
+
+    _run(scene)

@@ -209,6 +209,9 @@ def test_reports_of_the_proxy_are_passed_on() -> None:
         assert world.mesh.applied[0].version == "7"
         assert world.mesh.rejected[0].detail == "no"
         assert world.mesh.told[-1] == "use 7f3a reviews"
+        agent.say(callers=pb.Callers(services=[pb.ServiceCallers(service="web", plaintext=14)]))
+        ((host, word),) = world.mesh.callers
+        assert (host[:4], word.services[0].plaintext) == ("7f3a", 14)
 
     play(scene)
 

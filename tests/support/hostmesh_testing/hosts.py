@@ -83,6 +83,7 @@ class FakeMesh:
     own: dict[str, OwnListeners] = field(default_factory=dict)
     applied: list[pb.Applied] = field(default_factory=list)
     rejected: list[pb.Rejected] = field(default_factory=list)
+    callers: list[tuple[str, pb.Callers]] = field(default_factory=list)
     following: set[str] = field(default_factory=set)
     """Hosts whose proxies have a stream."""
     drain_answer: bool = True
@@ -136,6 +137,9 @@ class FakeMesh:
 
     def on_rejected(self, _: str, rejected: pb.Rejected) -> None:
         self.rejected.append(rejected)
+
+    def on_callers(self, host_id: str, callers: pb.Callers) -> None:
+        self.callers.append((host_id, callers))
 
     def on_use(self, host_id: str, names: tuple[str, ...]) -> None:
         self.told.append(f"use {host_id[:4]} {','.join(names)}")
