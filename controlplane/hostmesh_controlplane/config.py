@@ -70,6 +70,10 @@ class ConsulSource:
     hold_share: float = 0.3
     hold_count: int = 5
     """A source that loses this share and this many endpoints within `hold_seconds` is held."""
+    max_services: int = 5_000
+    max_endpoints: int = 50_000
+    max_endpoints_per_service: int = 2_000
+    """Whoever writes the catalog could fill the mesh: what comes beyond is left out and named."""
 
 
 Source = StaticSource | ConsulSource

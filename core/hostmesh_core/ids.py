@@ -26,6 +26,22 @@ def is_dns_name(text: str) -> bool:
     return 0 < len(text) <= 253 and all(is_dns_label(label) for label in text.split("."))
 
 
+def canonical_address(text: str) -> str:
+    """Give an IP address in the one text form that it has here. Raises ValueError.
+
+    `::ffff:10.0.0.1` is 10.0.0.1: the kernel connects both to the same socket, so one that is
+    registered must be known under the other. A zone (`fe80::1%eth0`) means nothing to other hosts.
+    """
+    if "%" in text:
+        raise ValueError("an address with a zone means nothing to other hosts")
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        raise ValueError("not an IP address") from None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Identity:
     """A workload's identity inside one trust domain: namespace and service account."""
@@ -118,9 +134,9 @@ class EndpointKey:
     def of(cls, address: str, port: int, *, network: str = "") -> Self:
         """Build from text. Raises BadInput for what is no IP address or no port (1..65535)."""
         try:
-            canonical = str(ipaddress.ip_address(address))
+            canonical = canonical_address(address)
         except ValueError as error:
-            raise BadInput(f"cannot use endpoint address {address!r}: not an IP address") from error
+            raise BadInput(f"cannot use endpoint address {address[:64]!r}: {error}") from error
         if not 0 < port < 65536:
             raise BadInput(f"cannot use endpoint port {port}: expected 1 to 65535")
         return cls(network, canonical, port)

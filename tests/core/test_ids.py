@@ -91,6 +91,9 @@ def test_what_is_no_spiffe_id(uri: str) -> None:
     [
         pytest.param(EndpointKey.of("10.0.0.1", 80), "10.0.0.1:80", id="IPv4"),
         pytest.param(EndpointKey.of("FD00:0::1", 80), "[fd00::1]:80", id="IPv6 made canonical"),
+        pytest.param(
+            EndpointKey.of("::ffff:10.0.0.1", 80), "10.0.0.1:80", id="mapped is the same socket"
+        ),
         pytest.param(EndpointKey.of("10.0.0.1", 80, network="n2"), "n2/10.0.0.1:80", id="network"),
     ],
 )

@@ -96,10 +96,12 @@ class Catalogs:
         store: Store,
         clock: Clock,
         on_event: Callable[[SourceEvent], None],
+        virtual_ranges: tuple[str, ...] = (),
     ) -> None:
         """Raises BadInput where a source cannot be read whatever happens."""
         self._sources = {
-            source.name: _Running(source, _reader(source, mesh_domain)) for source in sources
+            source.name: _Running(source, _reader(source, mesh_domain, virtual_ranges))
+            for source in sources
         }
         self._writer = ViewWriter(store)
         self._clock = clock
@@ -241,7 +243,7 @@ def _detail(name: str, running: _Running) -> str:
     return "; ".join(said)
 
 
-def _reader(source: Source, mesh_domain: str) -> Reader:
+def _reader(source: Source, mesh_domain: str, virtual_ranges: tuple[str, ...]) -> Reader:
     if isinstance(source, ConsulSource):
-        return ConsulReader(source, mesh_domain=mesh_domain)
+        return ConsulReader(source, mesh_domain=mesh_domain, virtual_ranges=virtual_ranges)
     return StaticReader(source, mesh_domain=mesh_domain)

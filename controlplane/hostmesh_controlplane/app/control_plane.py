@@ -78,6 +78,7 @@ class ControlPlane:
             clock=self._clock,
             mesh_domain=config.trust_domain,
             on_event=self._source_event,
+            virtual_ranges=(config.vip4_range, config.vip6_range),
         )
         self._host_mesh = HostMesh(
             mesh=self._mesh,

@@ -11,17 +11,27 @@ from hostmesh_controlplane.edges.consul_watch import ConsulWatch, WatchRules
 from hostmesh_controlplane.edges.static_files import StaticFiles
 from hostmesh_controlplane.events.catalogs import (
     CatalogFact,
+    ConsulNames,
     ConsulSentinel,
     ConsulService,
+    ConsulUnread,
     FilesRead,
     FileText,
 )
-from hostmesh_controlplane.logic import consul_catalog, holds, static_catalog
+from hostmesh_controlplane.logic import (
+    consul_catalog,
+    holds,
+    listed_addresses,
+    source_limits,
+    static_catalog,
+)
 from hostmesh_controlplane.logic.catalog import CatalogService, SourceChanged
 from hostmesh_controlplane.logic.consul_catalog import ConsulMapping
 from hostmesh_controlplane.logic.holds import HoldRules, Holds
+from hostmesh_controlplane.logic.source_limits import Remarks
 from hostmesh_controlplane.logic.source_views import StoredSource, StoredView
 from hostmesh_controlplane.logic.static_catalog import ParsedFile, StaticCatalog
+from hostmesh_core import names
 from hostmesh_core.errors import BadInput
 from hostmesh_core.ids import EndpointKey
 
@@ -132,7 +142,9 @@ class StaticReader:
 class ConsulReader:
     """One Consul datacenter, held where it says less than the truth."""
 
-    def __init__(self, source: ConsulSource, *, mesh_domain: str) -> None:
+    def __init__(
+        self, source: ConsulSource, *, mesh_domain: str, virtual_ranges: Iterable[str] = ()
+    ) -> None:
         self._source = source
         self._mapping = ConsulMapping(
             source=source.name,
@@ -141,6 +153,8 @@ class ConsulReader:
             host_template=source.host_template,
             alias_template=source.alias_template,
             version_tag=source.version_tag,
+            virtual=listed_addresses.networks(virtual_ranges),
+            reserved_hosts=frozenset({names.control_plane_host(mesh_domain)}),
         )
         self._mapping.host(
             "checked"
@@ -153,7 +167,8 @@ class ConsulReader:
         """By service, the index of its last answer that was believed."""
         self._hosts: dict[str, str] = {}
         """By host name, the Consul service it comes from."""
-        self._unusable: dict[str, str] = {}
+        self._unusable = Remarks()
+        self._left_out = ""
         self._servers: int | None = None
         self.remembered = StoredSource()
 
@@ -172,6 +187,7 @@ class ConsulReader:
             self._source.services,
             self._source.wait_seconds,
             self._source.settle_seconds,
+            self._source.max_services,
         )
         client = ConsulClient(self._agent)
         try:
@@ -181,19 +197,18 @@ class ConsulReader:
 
     def take(self, fact: CatalogFact, now: float) -> list[SourceChanged]:
         """Take in an answer."""
-        if isinstance(fact, ConsulSentinel):
-            self._servers = fact.servers
-            if fact.servers:
-                self.remembered = replace(self.remembered, sentinel_seen=True)
         if not isinstance(fact, ConsulService):
+            self._note(fact)
             return []
         try:
             service = consul_catalog.read_service(fact.service, fact.instances, self._mapping)
             host = self._host_of(fact.service)
         except BadInput as error:
-            self._unusable[fact.service] = str(error)
+            self._unusable.put(fact.service, str(error))
             return []
-        self._unusable.pop(fact.service, None)
+        self._unusable.drop(fact.service)
+        if service is not None:
+            service = self._bounded(service, fact.service)
         suspicious = consul_catalog.suspicion(
             fact.facts,
             index_before=self._index.get(fact.service, 0),
@@ -205,6 +220,34 @@ class ConsulReader:
         event = SourceChanged(self._source.name, host, service, suspicious)
         self._holds, changes = holds.offered(self._holds, event, now=now)
         return changes
+
+    def _note(self, fact: CatalogFact) -> None:
+        match fact:
+            case ConsulSentinel(servers=servers):
+                self._servers = servers
+                if servers:
+                    self.remembered = replace(self.remembered, sentinel_seen=True)
+            case ConsulNames(left_out=left_out):
+                self._left_out = source_limits.left_out(left_out, most=self._source.max_services)
+            case ConsulUnread(service=service, reason=reason):
+                self._unusable.put(service, reason)
+            case _:
+                pass
+
+    def _bounded(self, service: CatalogService, name: str) -> CatalogService:
+        """Leave out what is beyond the limits: what is passed on already keeps its place."""
+        passed = self._holds.services.get(service.host)
+        known = passed.passed if passed else None
+        count = len(known.endpoints) if known else 0
+        bounded = source_limits.bounded(
+            service,
+            known=known,
+            most=self._source.max_endpoints_per_service,
+            room=self._source.max_endpoints - (self._holds.present - count),
+        )
+        if bounded is not service:
+            self._unusable.put(name, bounded.problems[-1])
+        return bounded
 
     def accept(self) -> list[SourceChanged]:
         """Believe the source: release what is held."""
@@ -238,7 +281,7 @@ class ConsulReader:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What cannot be used of it."""
-        found = sorted(self._unusable.values())
+        found = [*([self._left_out] if self._left_out else []), *self._unusable.texts]
         if self._servers == 0 and not self.remembered.sentinel_seen:
             found.append(
                 "cannot tell a lost ACL from an empty catalog: the token does not see the service "
@@ -252,6 +295,7 @@ class ConsulReader:
         other = self._hosts.setdefault(host, service)
         if other != service:
             raise BadInput(
-                f'cannot take the Consul service "{service}": "{other}" has the name {host} already'
+                f'cannot take the Consul service "{consul_catalog.printable(service)}": '
+                f'"{consul_catalog.printable(other)}" has the name {host} already'
             )
         return host

@@ -61,12 +61,27 @@ class TokenBucket:
 
     burst: int = BURST
     refill_seconds: float = REFILL_SECONDS
-    _tokens: float = field(default=float(BURST), init=False)
+    _tokens: float = field(init=False)
     _at: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        """Start full."""
+        self._tokens = float(self.burst)
 
     def take(self, now: float) -> float:
         """Take one; give how many seconds to wait before the query that it is for."""
-        gained = max(0.0, now - self._at) / self.refill_seconds
-        self._tokens = min(float(self.burst), self._tokens + gained) - 1
-        self._at = now
+        self._refill(now)
+        self._tokens -= 1
         return max(0.0, -self._tokens) * self.refill_seconds
+
+    def up_to(self, wanted: int, now: float) -> int:
+        """Take as many as are there and wanted; give how many."""
+        self._refill(now)
+        taken = min(wanted, int(max(0.0, self._tokens)))
+        self._tokens -= taken
+        return taken
+
+    def _refill(self, now: float) -> None:
+        gained = max(0.0, now - self._at) / self.refill_seconds
+        self._tokens = min(float(self.burst), self._tokens + gained)
+        self._at = now

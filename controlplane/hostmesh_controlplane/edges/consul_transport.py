@@ -28,6 +28,10 @@ MAX_CONNECTIONS = 184
 """Consul allows 200 per client address; the rest is for the operator's own tools."""
 
 
+MAX_ANSWER_BYTES = 32 << 20
+"""Ten thousand instances with ordinary meta are 15 MiB."""
+
+
 class ConsulError(HostmeshError):
     """Consul cannot be read. The text says of which agent and why, without what happens next."""
 
@@ -42,6 +46,10 @@ class ConsulDenied(ConsulError):
 
 class ConsulBusy(ConsulError):
     """An answer that is none: rate limits, no leader, an internal error."""
+
+
+class ConsulTooLarge(ConsulBusy):
+    """More than one answer may hold: reading it would stop everything else for seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +132,7 @@ class Transport(consul.base.HTTPClient):  # type: ignore[misc] # the library has
             async with self._session.get(
                 uri, headers=headers, timeout=total, server_hostname=self._server_name
             ) as response:
-                body = await response.text(encoding="utf-8", errors="replace")
+                body = await _body(response)
                 return _checked(response.status, response.headers, body)
         except TimeoutError as error:
             raise ConsulUnreachable(f"no answer within {seconds:g} s") from error
@@ -206,6 +214,17 @@ class ConsulClient:
             raise ConsulDenied(
                 f"its ACL token file {self.agent.token_file} cannot be read: {error}"
             ) from error
+
+
+async def _body(response: aiohttp.ClientResponse) -> str:
+    """Read all of it. Raises ConsulTooLarge."""
+    found = bytearray()
+    async for chunk in response.content.iter_chunked(1 << 18):
+        found += chunk
+        if len(found) > MAX_ANSWER_BYTES:
+            response.close()
+            raise ConsulTooLarge(f"an answer of more than {MAX_ANSWER_BYTES >> 20} MiB")
+    return found.decode("utf-8", errors="replace")
 
 
 def _wait(seconds: float) -> str:

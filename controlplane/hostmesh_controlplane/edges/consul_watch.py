@@ -15,13 +15,20 @@ from functools import partial
 from typing import TypeVar
 
 from hostmesh_controlplane.edges import consul_index
-from hostmesh_controlplane.edges.consul_transport import ConsulBusy, ConsulClient, ConsulError
+from hostmesh_controlplane.edges.consul_lanes import Admission, Lane, Lanes
+from hostmesh_controlplane.edges.consul_transport import (
+    ConsulBusy,
+    ConsulClient,
+    ConsulError,
+    ConsulTooLarge,
+)
 from hostmesh_controlplane.events.catalogs import (
     CatalogFact,
     ConsulFacts,
     ConsulNames,
     ConsulSentinel,
     ConsulService,
+    ConsulUnread,
     SourceAway,
     SourceBack,
     SourceSynced,
@@ -31,8 +38,9 @@ T = TypeVar("T")
 Instances = tuple[tuple[object, ...], ConsulFacts]
 
 SENTINEL = "consul"
-SLOTS = 176
-"""Blocking queries at once; names and pulse have connections of their own beside them."""
+
+AGAIN_SECONDS = 30.0
+"""How soon the names are asked for again where some of them are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,7 @@ class WatchRules:
     wait_seconds: float = 240.0
     settle_seconds: float = 5.0
     """How often at most the names are asked for, and how often the sentinel is."""
+    max_services: int = 5_000
 
     def wants(self, service: str) -> bool:
         """Whether a service is to be watched; Consul's own only where it is named."""
@@ -56,6 +65,7 @@ class WatchRules:
 class _Watched:
     """One service's watch."""
 
+    lane: Lane
     task: asyncio.Task[None] | None = None
     answered: bool = False
     instances: frozenset[tuple[str, str]] = frozenset()
@@ -78,7 +88,9 @@ class ConsulWatch:
         self._servers: int | None = None
         self._synced = False
         self._away_reason = ""
-        self._slots = asyncio.Semaphore(SLOTS)
+        self._lanes = Lanes()
+        self._admission = Admission(rules.max_services)
+        self._left_out: tuple[str, ...] = ()
 
     async def run(self, known: Iterable[str] = ()) -> None:
         """Watch for ever. `known` are services of the stored view: each is asked for too, so that
@@ -157,18 +169,23 @@ class ConsulWatch:
             names = frozenset(name for name in found if self._rules.wants(name))
             index = consul_index.next_index(index, facts.index)
             self._names = names
-            self._emit(ConsulNames(self._rules.source, tuple(sorted(names)), facts))
-            for service in sorted(names - set(self._watched)):
+            new, self._left_out = self._admission.admitted(
+                names, watched=self._watched, synced=self._synced, now=loop.time()
+            )
+            taken = tuple(sorted(names.difference(self._left_out)))
+            self._emit(ConsulNames(self._rules.source, taken, facts, self._left_out))
+            for service in new:
                 self._watch(tasks, service)
             self._tell_synced()
             await asyncio.sleep(max(0.0, self._rules.settle_seconds - (loop.time() - asked)))
 
     async def _names_query(self, index: int) -> tuple[frozenset[str], ConsulFacts]:
-        return await self._client.names(index=index, wait_seconds=self._rules.wait_seconds)
+        wait = min(self._rules.wait_seconds, AGAIN_SECONDS if self._left_out else 1e9)
+        return await self._client.names(index=index, wait_seconds=wait)
 
     def _watch(self, tasks: asyncio.TaskGroup, service: str) -> None:
-        watched = self._watched.setdefault(service, _Watched())
-        if watched.task is None:
+        if service not in self._watched:
+            watched = self._watched[service] = _Watched(self._lanes.enter())
             watched.task = tasks.create_task(self._watch_service(service))
 
     async def _watch_service(self, service: str) -> None:
@@ -184,15 +201,25 @@ class ConsulWatch:
             index = consul_index.next_index(index, facts.index)
             await self._tell(service, watched, instances, facts)
             if self._over(service, watched):
+                watched.lane.watches -= 1
                 del self._watched[service]
                 return
 
     async def _service_query(self, service: str, index: int) -> Instances:
-        wait = consul_index.fair_wait(
-            self._rules.wait_seconds, watches=len(self._watched), slots=SLOTS
-        )
-        async with self._slots:
-            return await self._client.instances(service, index=index, wait_seconds=wait)
+        watched = self._watched[service]
+        async with watched.lane.turn(limited=self._synced):
+            wait = watched.lane.wait(self._rules.wait_seconds)
+            try:
+                return await self._client.instances(service, index=index, wait_seconds=wait)
+            except ConsulTooLarge as error:
+                # One service that cannot be read must not keep all others from being served.
+                watched.answered = True
+                reason = (
+                    f"cannot read the Consul service {service[:64]!r}: {error}; its last view stays"
+                )
+                self._emit(ConsulUnread(self._rules.source, service, reason))
+                self._tell_synced()
+                raise
 
     async def _asked(self, query: Callable[[int], Awaitable[T]], index: int) -> T:
         """Query until there is an answer. Failures wait for the pulse, and back off themselves."""

@@ -38,6 +38,8 @@ class ConsulNames:
     source: str
     names: tuple[str, ...]
     facts: ConsulFacts
+    left_out: tuple[str, ...] = ()
+    """Names that are not watched, because there are too many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,16 @@ class ConsulService:
     sentinel: int | None = None
     """How many servers `/v1/health/service/consul` listed, asked after an answer that lacks an
     instance of the one before; None = not asked, because nothing was lacking."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsulUnread:
+    """The answer about one service cannot be read; its last view stays."""
+
+    source: str
+    service: str
+    reason: str
+    """A sentence that starts with "cannot"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +101,7 @@ CatalogFact = (
     | ConsulNames
     | ConsulService
     | ConsulSentinel
+    | ConsulUnread
     | SourceAway
     | SourceBack
     | SourceSynced

@@ -223,7 +223,16 @@ def _consul(section: Section, name: str) -> ConsulSource:
         hold_seconds=section.number("hold_seconds", low=1, high=3600, default=default.hold_seconds),
         hold_share=section.number("hold_share", low=0.01, high=1, default=default.hold_share),
         hold_count=section.integer("hold_count", low=1, high=10**6, default=default.hold_count),
+        max_services=_most(section, "max_services", default.max_services),
+        max_endpoints=_most(section, "max_endpoints", default.max_endpoints),
+        max_endpoints_per_service=_most(
+            section, "max_endpoints_per_service", default.max_endpoints_per_service
+        ),
     )
+
+
+def _most(section: Section, key: str, default: int) -> int:
+    return section.integer(key, low=1, high=10**6, default=default)
 
 
 def _namespace(section: Section, default: str) -> str:

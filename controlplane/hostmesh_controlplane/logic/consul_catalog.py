@@ -6,11 +6,13 @@ HTTP API, health and catalog.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hostmesh_controlplane.events.catalogs import ConsulFacts
+from hostmesh_controlplane.logic import listed_addresses
 from hostmesh_controlplane.logic.catalog import CatalogEndpoint, CatalogService
 from hostmesh_controlplane.logic.identities import short_name
+from hostmesh_controlplane.logic.listed_addresses import Network
 from hostmesh_core.errors import BadInput
 from hostmesh_core.ids import EndpointKey, is_dns_name
 from hostmesh_core.model import Health, Labels, Locality, Origin, Port, Protocol, labels_of
@@ -29,6 +31,12 @@ NODE_MAINTENANCE, SERVICE_MAINTENANCE = "_node_maintenance", "_service_maintenan
 SHOWN_CHARACTERS = 80
 """Of a name that a catalog's writer chose: he may choose megabytes, and terminal codes."""
 
+SHOWN_PROBLEMS = 20
+
+MAX_LABELS = 64
+MAX_LABEL_CHARACTERS = 512
+"""As Consul limits meta; it limits tags by nothing."""
+
 READ_POLICY = 'service_prefix "" { policy = "read" } node_prefix "" { policy = "read" }'
 """What the token of a catalog source needs."""
 
@@ -43,6 +51,10 @@ class ConsulMapping:
     host_template: str = "{service}.{namespace}.{mesh_domain}"
     alias_template: str = "{service}.service.consul"
     version_tag: str = "version"
+    virtual: tuple[Network, ...] = ()
+    """The mesh's own ranges, which no instance can be in."""
+    reserved_hosts: frozenset[str] = frozenset()
+    """Names that are the mesh's own."""
 
     def host(self, service: str) -> str:
         """Give the host name of a Consul service. Raises BadInput where it is none."""
@@ -51,6 +63,11 @@ class ConsulMapping:
             raise BadInput(
                 f'cannot take the Consul service "{printable(service)}": {printable(host)} is no '
                 "DNS name; leave it out with services:, or change host_template"
+            )
+        if host in self.reserved_hosts:
+            raise BadInput(
+                f'cannot take the Consul service "{printable(service)}": {host} is the control '
+                "plane's own name; change host_template"
             )
         return host
 
@@ -117,7 +134,7 @@ def read_service(
         short_name=short_name(host, mapping.namespace, mesh_domain=mapping.mesh_domain),
         endpoints=endpoints,
         stated_protocol=protocol,
-        problems=tuple(sorted(problems)),
+        problems=_some(problems),
         origin=f"consul {mapping.source}",
     )
 
@@ -157,6 +174,8 @@ def _instance(element: object, mapping: ConsulMapping) -> _Instance:
         key = EndpointKey.of(address, port)
     except BadInput as error:
         raise BadInput(f"instance {name} is left out: {error}") from error
+    if reason := listed_addresses.refused(key, mapping.virtual):
+        raise BadInput(f"instance {name} is left out: {reason}")
     meta = _texts(service.get("Meta"))
     service_port, port_problem = _service_port(meta.get(PORT_KEY, ""), name)
     protocol, protocol_problem = _protocol(meta.get(PROTOCOL_KEY, ""), name)
@@ -199,6 +218,13 @@ def printable(text: str) -> str:
     """Give what a catalog's writer chose as it may stand in a terminal or a log line."""
     shown = "".join(c if c.isprintable() else "?" for c in text[: SHOWN_CHARACTERS + 1])
     return shown if len(shown) <= SHOWN_CHARACTERS else f"{shown[:SHOWN_CHARACTERS]}…"
+
+
+def _some(problems: Iterable[str]) -> tuple[str, ...]:
+    """Give the first ones, and how many more there are: a writer can make thousands."""
+    ordered = sorted(problems)
+    more = len(ordered) - SHOWN_PROBLEMS
+    return (*ordered[:SHOWN_PROBLEMS], *([f"and {more} more such remarks"] if more > 0 else []))
 
 
 def _said(checks: list[dict[str, object]]) -> str:
@@ -261,7 +287,9 @@ def _labels(service: dict[str, object], meta: dict[str, str], *, version_tag: st
     labels.update(meta)
     if version_tag in labels:
         labels.setdefault("version", labels[version_tag])
-    return labels_of({k: v for k, v in labels.items() if k not in (PROTOCOL_KEY, PORT_KEY)})
+    kept = {k: v for k, v in sorted(labels.items()) if k not in (PROTOCOL_KEY, PORT_KEY)}
+    short = {k: v for k, v in kept.items() if max(len(k), len(v)) <= MAX_LABEL_CHARACTERS}
+    return labels_of(dict(list(short.items())[:MAX_LABELS]))
 
 
 def _locality(service: dict[str, object], node: dict[str, object]) -> Locality:
@@ -272,13 +300,24 @@ def _locality(service: dict[str, object], node: dict[str, object]) -> Locality:
 
 
 def _united(endpoints: list[CatalogEndpoint], problems: set[str]) -> tuple[CatalogEndpoint, ...]:
-    """Give each key once, sorted: Consul's order is random. Of two, the worse one counts."""
+    """Give each key once, sorted: Consul's order is random. Of two, the worse one counts, and
+    the smaller weight: a second registration of an instance must not draw requests to it.
+    """
     found: dict[EndpointKey, CatalogEndpoint] = {}
-    by_health = sorted(endpoints, key=lambda e: (list(Health).index(e.health), e.labels, e.weight))
+    several: dict[EndpointKey, list[str]] = {}
+    by_health = sorted(
+        endpoints,
+        key=lambda e: (list(Health).index(e.health), e.labels, -e.weight, str(e.origin)),
+    )
     for endpoint in by_health:
-        if endpoint.key in found:
-            problems.add(f"several instances are listed at {endpoint.key}; they count as one")
-        found[endpoint.key] = endpoint
+        before = found.get(endpoint.key)
+        weight = min(endpoint.weight, before.weight) if before else endpoint.weight
+        if before is not None:
+            several.setdefault(endpoint.key, [str(before.origin)]).append(str(endpoint.origin))
+        found[endpoint.key] = replace(endpoint, weight=weight)
+    for key, origins in several.items():
+        who = ", ".join(sorted(origins)[:4])
+        problems.add(f"several instances are listed at {key} ({who}); they count as one")
     return tuple(found[key] for key in sorted(found))
 
 

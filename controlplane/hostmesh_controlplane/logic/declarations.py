@@ -4,14 +4,13 @@ Nothing is believed here yet: `registry` holds it against the grant. What cannot
 of bounds, is refused with a sentence that the status page of the host shows.
 """
 
-import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.errors import BadInput
 from hostmesh_core.grant import Claim, Grant
-from hostmesh_core.ids import Identity, is_dns_label, is_dns_name
+from hostmesh_core.ids import Identity, canonical_address, is_dns_label, is_dns_name
 from hostmesh_core.model import Health, InboundMode, Labels, Locality, Protocol, labels_of
 from hostmesh_core.names import mesh_host
 
@@ -186,9 +185,9 @@ def _addresses(texts: Iterable[str]) -> tuple[str, ...]:
 
 def _address(text: str) -> str:
     try:
-        return str(ipaddress.ip_address(text))
+        return canonical_address(text)
     except ValueError as error:
-        raise BadInput(f"cannot use address {text[:64]!r}: not an IP address") from error
+        raise BadInput(f"cannot use address {text[:64]!r}: {error}") from error
 
 
 def _listen(text: str) -> tuple[str, int] | None:

@@ -85,6 +85,11 @@ class HeldService:
         return replace(self.offered or self.shape, endpoints=tuple(endpoints))
 
     @property
+    def count(self) -> int:
+        """How many endpoints the merge is given."""
+        return len(self.listed) + len(self.kept)
+
+    @property
     def size(self) -> int:
         """How many endpoints it had before what is being judged."""
         return self.good or len(self.listed) + len(self.kept) + self.recent_loss
@@ -109,6 +114,8 @@ class Holds:
     services: Map[str, HeldService] = field(default_factory=Map)
     moving: Map[str, None] = field(default_factory=Map)
     """Hosts with turns or kept by (b): those that a judgement is about."""
+    present: int = 0
+    """How many endpoints are passed on."""
     total: int = 0
     """The sum of all sizes; the next ones likewise, so that an answer costs what it touches."""
     recent: int = 0
@@ -274,6 +281,7 @@ def _stored(holds: Holds, host: str, service: HeldService) -> Holds:
         holds,
         services=services.delete(host) if gone else services,
         moving=moving if service.turns or service.good else moving.delete(host),
+        present=holds.present + service.count - before.count,
         total=holds.total + service.size - before.size,
         recent=holds.recent + service.recent_loss - before.recent_loss,
         standing=holds.standing + service.standing_loss - before.standing_loss,

@@ -49,3 +49,10 @@ def test_a_watch_may_ask_a_few_times_at_once_and_then_at_its_rate() -> None:
     assert bucket.take(100.0) == pytest.approx(1.0)
     assert bucket.take(101.0) == pytest.approx(1.0)
     assert bucket.take(200.0) == 0.0
+
+
+def test_as_many_as_are_there() -> None:
+    bucket = TokenBucket(burst=5, refill_seconds=2.0)
+    assert bucket.up_to(3, 100.0) == 3
+    assert bucket.up_to(9, 100.0) == 2
+    assert bucket.up_to(9, 104.0) == 2

@@ -5,12 +5,14 @@ import pytest
 from aiohttp import web
 
 from hostmesh_controlplane.config import ConsulTls
+from hostmesh_controlplane.edges import consul_transport
 from hostmesh_controlplane.edges.consul_transport import (
     ConsulAgent,
     ConsulBusy,
     ConsulClient,
     ConsulDenied,
     ConsulError,
+    ConsulTooLarge,
     ConsulUnreachable,
 )
 from hostmesh_controlplane.events.catalogs import ConsulFacts
@@ -167,6 +169,19 @@ def test_answers_that_are_none(body: str, words: str) -> None:
 
     with pytest.raises(ConsulBusy, match=words):
         asyncio.run(run())
+
+
+def test_an_answer_that_would_stop_everything_else_is_not_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(consul_transport, "MAX_ANSWER_BYTES", 1 << 20)
+
+    async def run() -> None:
+        async with serving(FakeConsul({"reviews": instances(range(256)) * 30})) as fake:
+            with pytest.raises(ConsulTooLarge, match="more than 1 MiB"):
+                await ask(fake)
+
+    asyncio.run(run())
 
 
 def test_a_unix_socket(tmp_path: Path) -> None:

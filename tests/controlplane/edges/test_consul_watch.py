@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from hostmesh_controlplane.edges import consul_transport
 from hostmesh_controlplane.edges.consul_transport import ConsulAgent, ConsulClient
 from hostmesh_controlplane.edges.consul_watch import ConsulWatch, WatchRules
 from hostmesh_controlplane.events.catalogs import (
@@ -12,6 +13,7 @@ from hostmesh_controlplane.events.catalogs import (
     ConsulNames,
     ConsulSentinel,
     ConsulService,
+    ConsulUnread,
     SourceAway,
     SourceBack,
     SourceSynced,
@@ -53,10 +55,11 @@ async def watching(
     known: tuple[str, ...] = (),
     services: tuple[str, ...] = ("*",),
     wait: float = 30.0,
+    most: int = 5000,
 ) -> AsyncIterator[Seen]:
     seen = Seen()
     client = ConsulClient(ConsulAgent(fake.address))
-    rules = WatchRules("dc1", services, wait, settle_seconds=0.1)
+    rules = WatchRules("dc1", services, wait, settle_seconds=0.1, max_services=most)
     watch = ConsulWatch(client, rules, seen.facts.append)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(watch.run(known))
@@ -86,6 +89,43 @@ def test_everything_is_told_once_and_then_the_source_is_synced() -> None:
     told = sorted((f.service, len(f.instances)) for f in facts if isinstance(f, ConsulService))
     assert told == [("ratings", 0), ("reviews", 2)]
     assert sum(map(synced, facts)) == 1
+
+
+def test_a_service_that_cannot_be_read_is_told_and_keeps_no_other_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(consul_transport, "MAX_ANSWER_BYTES", 1 << 16)
+
+    async def run() -> Seen:
+        fake = FakeConsul({"reviews": instances(range(2)), "huge": instances(range(256)) * 4})
+        async with serving(fake), watching(fake) as seen:
+            await seen.until(synced)
+            await seen.service(2)
+        return seen
+
+    unread = [fact for fact in asyncio.run(run()).facts if isinstance(fact, ConsulUnread)]
+    assert unread[0].service == "huge"
+    assert unread[0].reason.startswith("cannot read the Consul service 'huge': an answer of more")
+
+
+def test_names_beyond_the_limit_are_told_and_those_before_are_watched() -> None:
+    async def run() -> tuple[Seen, FakeConsul]:
+        fake = FakeConsul({"reviews": instances(range(2))})
+        async with serving(fake), watching(fake, most=3) as seen:
+            await seen.until(synced)
+            for number in range(9):
+                fake.services[f"flood-{number}"] = []
+            await fake.move(fake.index + 1)
+            await seen.until(lambda fact: isinstance(fact, ConsulNames) and bool(fact.left_out))
+            await fake.set("reviews", instances(range(3)))
+            await seen.service(3)
+        return seen, fake
+
+    seen, fake = asyncio.run(run())
+    told = next(f for f in seen.facts if isinstance(f, ConsulNames) and f.left_out)
+    assert told.names == ("flood-0", "flood-1", "reviews")
+    assert len(told.left_out) == 7
+    assert fake.asked("flood-8") == []
 
 
 def test_only_wanted_services_are_watched() -> None:

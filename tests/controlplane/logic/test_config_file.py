@@ -29,6 +29,7 @@ sources:
     host_template: "{service}.{namespace}.{mesh_domain}"
     alias_template: "{service}.service.{datacenter}.consul"
     hold_count: 10
+    max_services: 700
 mtls: strict
 ca: {leaf_hours: 100, renew_from: 0.3, renew_to: 0.5, outage_hours: 50}
 vip4_range: 240.1.0.0/16
@@ -75,6 +76,7 @@ def test_reads_every_key() -> None:
             namespace="shop",
             alias_template="{service}.service.{datacenter}.consul",
             hold_count=10,
+            max_services=700,
         ),
     )
     assert config.mtls is InboundMode.STRICT

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from hostmesh_controlplane.events.catalogs import ConsulFacts
+from hostmesh_controlplane.logic import listed_addresses
 from hostmesh_controlplane.logic.catalog import CatalogService
 from hostmesh_controlplane.logic.consul_catalog import ConsulMapping, read_service, suspicion
 from hostmesh_core.errors import BadInput
@@ -103,6 +104,57 @@ def test_what_a_writer_chose_as_a_name_cannot_act_in_a_terminal_or_a_log() -> No
         assert len(text) < 300
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        pytest.param("127.0.0.1", id="the caller's loopback"),
+        pytest.param("::1", id="its loopback in IPv6"),
+        pytest.param("::ffff:127.0.0.1", id="its loopback, mapped"),
+        pytest.param("169.254.169.254", id="a cloud's metadata service"),
+        pytest.param("fe80::1", id="the caller's link"),
+        pytest.param("fe80::1%eth0", id="a zone"),
+        pytest.param("240.240.0.7", id="a virtual address"),
+        pytest.param("fd48:6d65:7368::7", id="a virtual address in IPv6"),
+        pytest.param("::ffff:240.240.0.7", id="a virtual address, mapped"),
+        pytest.param("0.0.0.0", id="any"),
+        pytest.param("::", id="any in IPv6"),
+        pytest.param("255.255.255.255", id="broadcast"),
+        pytest.param("224.0.0.1", id="multicast"),
+        pytest.param("2002:a00:1::", id="6to4"),
+        pytest.param("::10.0.0.1", id="IPv4-compatible"),
+        pytest.param("64:ff9b::10.0.0.1", id="NAT64"),
+        pytest.param("web.example", id="a name"),
+        pytest.param("10.0.0.1; drop", id="no address at all"),
+    ],
+)
+def test_an_address_that_is_no_other_hosts_is_left_out_and_told(address: str) -> None:
+    virtual = listed_addresses.networks(("240.240.0.0/16", "fd48:6d65:7368::/64"))
+    mapping = ConsulMapping("dc1", "mesh.internal", virtual=virtual)
+    found = read_service("reviews", [of_187(Address=address), of_187(ID="r2")], mapping)
+    assert found is not None
+    assert [str(endpoint.key) for endpoint in found.endpoints] == ["10.0.0.1:9080"]
+    (problem,) = found.problems
+    assert problem.startswith("instance r1 on t1 is left out: ")
+
+
+def test_the_control_planes_own_name_is_nobodys_service() -> None:
+    own = frozenset({"control-plane.mesh.internal"})
+    mapping = ConsulMapping(
+        "dc1", "mesh.internal", host_template="{service}.{mesh_domain}", reserved_hosts=own
+    )
+    with pytest.raises(BadInput, match="the control plane's own name"):
+        mapping.host("Control-Plane")
+
+
+def test_a_flood_of_bad_instances_and_labels_is_told_in_a_few_sentences() -> None:
+    bad = [of_187(ID=f"r{n}", Port=0) for n in range(1000)]
+    labelled = of_187(Tags=[f"k{n}=v" for n in range(1000)] + ["big=" + "x" * 5000])
+    found = read(labelled, *bad)
+    assert len(found.problems) == 21
+    assert found.problems[-1] == "and 980 more such remarks"
+    assert len(found.endpoints[0].labels) == 64
+
+
 def test_locality_is_what_is_stated_or_else_the_datacenter() -> None:
     zoned = of_187()
     zoned["Node"]["Meta"] = {"zone": "rack7"}
@@ -112,7 +164,9 @@ def test_locality_is_what_is_stated_or_else_the_datacenter() -> None:
 
 
 def test_an_instance_without_address_is_at_its_node() -> None:
-    assert str(read(of_187(Address="")).endpoints[0].key) == "127.0.0.1:9080"
+    at_node = of_187(Address="")
+    at_node["Node"]["Address"] = "10.0.0.7"
+    assert str(read(at_node).endpoints[0].key) == "10.0.0.7:9080"
 
 
 @pytest.mark.parametrize(
@@ -237,7 +291,16 @@ def test_two_instances_at_one_key_count_as_the_worse_one() -> None:
     sick["Checks"] = [check("a", "critical")]
     found = read(sick, of_187())
     assert [endpoint.health for endpoint in found.endpoints] == [Health.UNHEALTHY]
-    assert found.problems == ("several instances are listed at 10.0.0.1:9080; they count as one",)
+    assert found.problems == (
+        "several instances are listed at 10.0.0.1:9080 (node t1 (r1), node t1 (r9)); "
+        "they count as one",
+    )
+
+
+def test_a_second_registration_of_an_instance_draws_no_requests_to_it() -> None:
+    heavy = of_187(ID="r9", Weights={"Passing": 65535, "Warning": 65535})
+    for both in ((heavy, of_187()), (of_187(), heavy)):
+        assert [endpoint.weight for endpoint in read(*both).endpoints] == [1]
 
 
 def test_instances_that_differ_in_protocol_are_told() -> None:

@@ -68,7 +68,7 @@ ATTEMPTS = {
         {"addresses": ["10.1.1.4"]}, cidrs=("10.1.0.0/24",), why=Why.ADDRESS
     ),
     "an IPv6 address by an IPv4 CIDR": Attempt(
-        {"addresses": ["::ffff:10.1.0.4"]}, cidrs=("10.1.0.0/24",), why=Why.ADDRESS
+        {"addresses": ["64:ff9b::10.1.0.4"]}, cidrs=("10.1.0.0/24",), why=Why.ADDRESS
     ),
     "an address that it only says is an interface": Attempt(
         {"addresses": ["10.0.0.9"]}, interfaces=frozenset({"10.0.0.9"}), why=Why.ADDRESS

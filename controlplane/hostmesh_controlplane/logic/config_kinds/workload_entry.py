@@ -10,6 +10,7 @@ import ipaddress
 from pydantic import Field, field_validator
 
 from hostmesh_controlplane.logic.config_kinds.resource import Resource, Strict
+from hostmesh_core.ids import canonical_address
 from hostmesh_core.model import Locality
 
 MAX_WEIGHT = 2**32 - 1
@@ -32,7 +33,7 @@ class WorkloadEntrySpec(Strict):
         if value.startswith("unix:"):
             raise ValueError(f'"{value}": unix sockets are not supported; expected an IP address')
         try:
-            address = ipaddress.ip_address(value)
+            address = ipaddress.ip_address(canonical_address(value))
         except ValueError:
             raise ValueError(
                 f'"{value}" is no IP address; resolution STATIC takes addresses, not names'
