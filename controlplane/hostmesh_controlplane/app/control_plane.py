@@ -127,6 +127,7 @@ class ControlPlane:
         try:
             async with AsyncExitStack() as listeners, asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._mesh.run())
+                await self._mesh.settled()  # what is stored of catalogs decides what hosts restore
                 await self._hosts.restore()
                 tasks.create_task(self._hosts.run())
                 tasks.create_task(self._authority.run())

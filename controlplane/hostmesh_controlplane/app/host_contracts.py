@@ -78,6 +78,9 @@ class HostMesh(Protocol):
     ) -> None:
         """Take what the host's own Envoy is to serve and bind, and who speaks by which port."""
 
+    def on_said(self, host_id: str) -> None:
+        """Take that it is known what a host serves, nothing included: its proxy may be answered."""
+
     def upstream_notes(self, host_id: str) -> tuple[str, ...]:
         """Give a sentence for each upstream of the host whose service is not there."""
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from hostmesh_controlplane.app.host_member import ServiceSummary
@@ -71,10 +72,13 @@ class HostMesh:
         self._connected: dict[str, str] = {}
         self._callers = CallerBook()
         self._without_ipv6: set[str] = set()
+        self._said: set[str] = set()
+        """The hosts of which it is known what they serve."""
         self.on_upstreams_changed: Callable[[str], None] = lambda _: None
         """Told a host's id when the sentences about its upstreams change."""
         self._registry: Registry | None = None
         proxies.on_node = self.on_node
+        proxies.known = self._said.__contains__
 
     def attach(self, registry: Registry) -> None:
         """Name the registry that tells this: the operator asks it of held leases."""
@@ -144,6 +148,11 @@ class HostMesh:
         if (outbound, own.ports) != before:
             self.rescope(host_id)
 
+    def on_said(self, host_id: str) -> None:
+        """Answer the host's proxy, if it was back first."""
+        self._said.add(host_id)
+        self._proxies.host_known(host_id)
+
     def upstream_notes(self, host_id: str) -> tuple[str, ...]:
         """Give a sentence for each upstream of the host whose service is not there."""
         return self._upstream_notes.get(host_id, ())
@@ -202,6 +211,7 @@ class HostMesh:
         self._upstream_notes.pop(host_id, None)
         self._callers.forget(host_id)
         self._without_ipv6.discard(host_id)
+        self._said.discard(host_id)
         self._publication.set_inbound(host_id, None)
 
     async def drained(self, host_id: str, instances: tuple[RegisteredInstance, ...]) -> bool:
@@ -255,7 +265,7 @@ class HostMesh:
             if _shown_inbound(change.before) != _shown_inbound(change.after):
                 touched |= self._naming.get(change.host, set())
         for host_id in touched:
-            self._render_again(host_id)
+            self._proxies.alone(host_id, partial(self._render_again, host_id))
 
     def _own_of(self, host_id: str) -> OwnListeners:
         return self._own.get(host_id, OwnListeners())

@@ -8,7 +8,8 @@ import asyncio
 import json
 import logging
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import NoReturn, assert_never
 
 from hostmesh_controlplane.app.host_certificates import CertificateDesk
@@ -21,6 +22,7 @@ from hostmesh_controlplane.app.host_contracts import (
     HostsConfig,
     HostTerms,
 )
+from hostmesh_controlplane.app.host_door import BUG, HostDoor, alone, guarded
 from hostmesh_controlplane.app.host_member import Member
 from hostmesh_controlplane.app.host_queries import Queries
 from hostmesh_controlplane.app.registration_store import RegistrationStore
@@ -87,7 +89,7 @@ class Hosts:
         """Serve for ever; before this runs, streams are sent elsewhere."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            self._registrations.spawn = lambda work: tasks.create_task(_guarded(work))
+            self._registrations.spawn = lambda work: tasks.create_task(guarded(work))
             tasks.create_task(self._stored.run())
             while True:
                 self.sweep()
@@ -99,8 +101,8 @@ class Hosts:
         swept = self._registrations.leases.sweep(now)
         if swept.gap_seconds:
             log.warning("leases extended after a gap seconds=%.1f", swept.gap_seconds)
-        for host_id in swept.ended:
-            self._registrations.lease_ended(self._members[host_id])
+        for ended in map(self._members.__getitem__, swept.ended):
+            alone(ended, partial(self._registrations.lease_ended, ended))
         if swept.held != self._held:
             self._note_held(swept.held)
         for host_id in sorted(self._expiring):
@@ -109,7 +111,7 @@ class Hosts:
                 self._expiring.discard(host_id)
                 continue
             if member.connection.expire(now):
-                self._registrations.reconsider(member)
+                alone(member, partial(self._registrations.reconsider, member))
             self._note_expiring(member)
         self._forget(now)
 
@@ -129,9 +131,12 @@ class Hosts:
         if member.connection.stream_count >= MAX_STREAMS:
             return Refusal(f"cannot take more than {MAX_STREAMS} streams of a host", again=True)
         welcome = self._welcome(peer, terms)
-        if hello.address_proof:
-            return self._prove(member, peer, hello, link, welcome)
-        return self._open(member, peer, hello, link, welcome)
+        take = self._prove if hello.address_proof else self._open
+        try:
+            return take(member, peer, hello, link, welcome)
+        except Exception:
+            log.exception("cannot take a host's stream host=%s", host_id)
+            return Refusal(f"cannot serve this host: {BUG}", again=True)
 
     def _objection(self, peer: Peer, hello: pb.Hello) -> tuple[str, str]:
         """Give the counter's label and the sentence; empty where nothing speaks against it."""
@@ -178,7 +183,7 @@ class Hosts:
         self._mesh.on_connected(member.host_id, peer, hello)
         if member.connection.proven != known:
             self._registrations.reconsider(member)
-        return _Stream(self, member, peer.stream_id)
+        return HostDoor(self, member, peer.stream_id)
 
     def _prove(
         self, member: Member, peer: Peer, hello: pb.Hello, link: Link, welcome: pb.Welcome
@@ -189,7 +194,7 @@ class Hosts:
         member.connection.prove(peer, link, welcome)
         if member.connection.proven != known:
             self._registrations.reconsider(member)
-        return _Stream(self, member, peer.stream_id)
+        return HostDoor(self, member, peer.stream_id)
 
     def received(self, member: Member, stream_id: str, envelope: pb.Up) -> None:
         """Take one envelope of one stream."""
@@ -375,25 +380,3 @@ class Hosts:
                 self._away[host_id] = now
             else:
                 self._registrations.forget(member)
-
-
-async def _guarded(work: Coroutine[object, object, None]) -> None:
-    try:
-        await work
-    except Exception:  # what one host asks for must not take the others down
-        log.exception("cannot finish what a host has asked for")
-
-
-class _Stream:
-    """One stream's way into the registry."""
-
-    def __init__(self, hosts: Hosts, member: Member, stream_id: str) -> None:
-        self._hosts = hosts
-        self._member = member
-        self._stream_id = stream_id
-
-    def received(self, envelope: pb.Up) -> None:
-        self._hosts.received(self._member, self._stream_id, envelope)
-
-    def closed(self) -> None:
-        self._hosts.closed(self._member, self._stream_id)

@@ -115,8 +115,12 @@ class Mesh:
             except BadInput as error:
                 # A full address range must not stop the services that have their address.
                 log.error("change not taken in error=%s", error)
-                if waiter is not None and not waiter.done():
-                    waiter.set_exception(error)
+                _give_up(waiter, error)
+                continue
+            except Exception as error:
+                # A bug about one service must not end the mesh of all the others.
+                log.exception("change not taken in")
+                _give_up(waiter, error)
                 continue
             if waiter is not None and not waiter.done():
                 waiter.set_result(step)
@@ -275,6 +279,11 @@ class Mesh:
             else:
                 self._trouble = ""
                 return done
+
+
+def _give_up(waiter: asyncio.Future[Step] | None, error: Exception) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_exception(error)
 
 
 def _log_state(host: str, before: ServiceRecord, after: ServiceRecord) -> None:

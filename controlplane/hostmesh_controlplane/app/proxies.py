@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from envoy.config.core.v3.base_pb2 import Node
@@ -20,6 +21,9 @@ from hostmesh_core.xds.resource import Resources
 
 log = logging.getLogger(__name__)
 
+FIRST_WORD_SECONDS = 10.0
+"""How long a proxy that is back waits for its host to say what it serves."""
+BUG = "cannot go on: a bug in the control plane; connect again"
 MOST_DETAIL = 2000
 """Characters of a proxy's words that are kept and logged."""
 
@@ -62,17 +66,50 @@ class ProxyStream:
     waiting: list[DeltaDiscoveryRequest] = field(default_factory=list)
     applied: dict[str, Applied] = field(default_factory=dict)
     sent_at: dict[str, float] = field(default_factory=dict)
+    broken: bool = False
+    """Something of ours failed on it: it is about to end."""
 
     def request(self, request: DeltaDiscoveryRequest) -> Sequence[DeltaDiscoveryResponse]:
-        """Answer a request, or keep it until every source has spoken: an empty first answer would
-        wipe the agent.
+        """Answer a request, or keep it until all is known that it is answered from: an empty first
+        answer would wipe the agent.
         """
-        if request.HasField("node"):
-            self.owner.on_node(self.host_id, not _lacks_ipv6(request.node))
-        if not self.owner.ready:
-            self.waiting.append(request)
-            return ()
-        return self.answer(request)
+        answers: list[DeltaDiscoveryResponse] = []
+
+        def take() -> None:
+            if request.HasField("node"):
+                self.owner.on_node(self.host_id, not _lacks_ipv6(request.node))
+            if self.owner.must_wait(self, request):
+                self.waiting.append(request)
+            else:
+                answers.extend(self.answer(request))
+
+        self.alone(take)
+        return answers
+
+    def alone(self, work: Callable[[], None]) -> None:
+        """Do work that is this stream's: where it fails, this stream ends and no other."""
+        if self.broken:
+            return
+        try:
+            work()
+        except Exception:
+            self.broken = True
+            log.exception(
+                "cannot serve a proxy, its stream ends host=%s stream=%s",
+                *(self.host_id, self.stream_id),
+            )
+            self.push.close(BUG)
+
+    def answer_waiting(self) -> None:
+        """Answer what was kept."""
+        waiting, self.waiting = self.waiting, []
+
+        def take() -> None:
+            for request in waiting:
+                if responses := self.answer(request):
+                    self.push.send(responses)
+
+        self.alone(take)
 
     def answer(self, request: DeltaDiscoveryRequest) -> Sequence[DeltaDiscoveryResponse]:
         """Answer a request now."""
@@ -92,14 +129,25 @@ class ProxyStream:
 
     def changed(self, names: Names) -> None:
         """Push what these names have become."""
-        responses = self.delta.on_change(
-            {type_url: set(changed) for type_url, changed in names.items()}, self.resources
-        )
-        if responses:
-            self.push.send(self.noted(responses))
+
+        def push() -> None:
+            responses = self.delta.on_change(
+                {type_url: set(changed) for type_url, changed in names.items()}, self.resources
+            )
+            if responses:
+                self.push.send(self.noted(responses))
+
+        self.alone(push)
+
+    def look_anew(self, resources: Resources) -> None:
+        """Show another view: every name it follows is looked at again."""
+        before, self.resources = self.resources, resources
+        if self.owner.ready:
+            self.changed(_all_names(self, before))
 
     def closed(self) -> None:
         """Forget the stream: the edge has ended it."""
+        self.waiting.clear()
         self.owner.forget(self)
 
     def behind(self, type_url: str, version: int) -> bool:
@@ -116,6 +164,8 @@ class Proxies:
         """Reports of hosts about streams that are not theirs."""
         self.on_node: Callable[[str, bool], None] = _ignore
         """Told a host id and whether its kernel has IPv6: all that `node` may decide."""
+        self.known: Callable[[str], bool] = _yes
+        """Whether it is known what a host serves: its own word, or what is stored of it."""
         self._resources_of = resources_of
         self._streams: dict[str, ProxyStream] = {}
         self._by_host: dict[str, dict[str, ProxyStream]] = {}
@@ -140,10 +190,35 @@ class Proxies:
         """Answer everybody: every source has spoken, or its stored view is loaded."""
         self.ready = True
         for stream in list(self._streams.values()):
-            waiting, stream.waiting = stream.waiting, []
-            for request in waiting:
-                if responses := stream.answer(request):
-                    stream.push.send(responses)
+            if any(self._is_early(stream, request) for request in stream.waiting):
+                self._answer_later(stream)
+            else:
+                stream.answer_waiting()
+
+    def must_wait(self, stream: ProxyStream, request: DeltaDiscoveryRequest) -> bool:
+        """Whether a request is kept: sources are silent, or its host has yet to say what it serves.
+
+        A proxy that is back before its host's own stream would be told to drop what it serves.
+        """
+        if not self.ready or stream.waiting:
+            return True
+        early = self._is_early(stream, request)
+        if early:
+            self._answer_later(stream)
+        return early
+
+    def host_known(self, host_id: str) -> None:
+        """Take that it is known what a host serves: whoever waited for that is answered."""
+        if self.ready:
+            for stream in list(self._by_host.get(host_id, {}).values()):
+                stream.answer_waiting()
+
+    def _is_early(self, stream: ProxyStream, request: DeltaDiscoveryRequest) -> bool:
+        return bool(request.initial_resource_versions) and not self.known(stream.host_id)
+
+    def _answer_later(self, stream: ProxyStream) -> None:
+        """Wait no longer than this: a host whose own stream cannot be had follows all the same."""
+        asyncio.get_running_loop().call_later(FIRST_WORD_SECONDS, stream.answer_waiting)
 
     def changed(self, names: Names) -> None:
         """Tell every stream that sees these names."""
@@ -159,9 +234,18 @@ class Proxies:
     def rescope(self, host_id: str, scope: Scope) -> None:
         """Show a host's streams another view: every name it follows is looked at again."""
         for stream in list(self._by_host.get(host_id, {}).values()):
-            before, stream.resources = stream.resources, self._resources_of(scope, host_id)
-            if self.ready:
-                stream.changed(_all_names(stream, before))
+            stream.alone(partial(self._look_anew, stream, scope))
+
+    def _look_anew(self, stream: ProxyStream, scope: Scope) -> None:
+        stream.look_anew(self._resources_of(scope, stream.host_id))
+
+    def alone(self, host_id: str, work: Callable[[], None]) -> None:
+        """Do work about one host's proxies: where it fails, their streams end and no others."""
+        try:
+            work()
+        except Exception:
+            log.exception("cannot render for a host, its proxies' streams end host=%s", host_id)
+            self.close_host(host_id, BUG)
 
     def close_host(self, host_id: str, reason: str) -> None:
         """End a host's streams."""
@@ -243,6 +327,10 @@ class Proxies:
 
 def _ignore(*_: object) -> None:
     """Nobody listens."""
+
+
+def _yes(_: str) -> bool:
+    return True
 
 
 def _lacks_ipv6(node: Node) -> bool:

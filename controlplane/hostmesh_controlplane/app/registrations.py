@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Coroutine, Iterable
+from functools import partial
 from typing import Protocol
 
 from hostmesh_controlplane.app.host_contracts import (
@@ -17,6 +18,7 @@ from hostmesh_controlplane.app.host_contracts import (
     HostMesh,
     HostsConfig,
 )
+from hostmesh_controlplane.app.host_door import alone
 from hostmesh_controlplane.app.host_member import Member, Outcome
 from hostmesh_controlplane.app.registration_store import RegistrationStore
 from hostmesh_controlplane.logic.declarations import MAX_SERVICES, MAX_TEXT
@@ -102,6 +104,7 @@ class Registrations:
         member.registration = member.registration.with_register(register)
         self._lease(member)
         self.reconsider(member, answer=True)
+        self._mesh.on_said(member.host_id)
 
     def renew(self, member: Member) -> None:
         """Extend the lease. Where it ended, the host returns with all that it had registered."""
@@ -174,7 +177,7 @@ class Registrations:
         self._note_refusals(member, before)
         self._note_interest(member, before)
         own_changed = before.own != member.outcome.own
-        self._tell_inbound(member, before)
+        shown_changed = self._tell_inbound(member, before)
         leased = member.host_id in self.leases
         instances = member.outcome.registered.instances if leased else ()
         settled = None
@@ -183,7 +186,7 @@ class Registrations:
             settled = _future(self._mesh.on_instances(member.host_id, instances))
             self._store(member)
             self._offer(freed)
-        elif own_changed:
+        elif shown_changed:
             self._store(member)
         if answer or own_changed or before.declared != member.outcome.declared:
             self._answer(member, settled)
@@ -199,7 +202,8 @@ class Registrations:
         """Look again at every host that serves one of these: its catalog address may differ."""
         hosts = {host for service in services for host in self._interested.get(service, ())}
         for host in sorted(hosts):
-            self.reconsider(self.members[host])
+            member = self.members[host]
+            alone(member, partial(self.reconsider, member))
 
     def lease_ended(self, member: Member) -> None:
         """Take a silent host out of the mesh; its word is kept for its return."""
@@ -235,17 +239,21 @@ class Registrations:
         member.connection.remember(stored.addresses, now)
         self._lease(member)
         self.reconsider(member)
+        self._mesh.on_said(member.host_id)
 
     def refuse(self, host_id: str, why: str, reason: str) -> None:
         """Count and log a refusal."""
         self.refusals[why] += 1
         log.warning("refused host=%s why=%s reason=%r", host_id, why, reason)
 
-    def _tell_inbound(self, member: Member, before: Outcome) -> None:
+    def _tell_inbound(self, member: Member, before: Outcome) -> bool:
+        """Tell what the host's own Envoy is shown, where that differs; give whether it does."""
         now = member.outcome
         told = (before.inbound, before.outbound, before.own)
-        if told != (now.inbound, now.outbound, now.own):
-            self._mesh.on_inbound(member.host_id, now.inbound, now.outbound, now.own)
+        if told == (now.inbound, now.outbound, now.own):
+            return False
+        self._mesh.on_inbound(member.host_id, now.inbound, now.outbound, now.own)
+        return True
 
     def _lease(self, member: Member) -> None:
         if member.registration.registered:
@@ -278,7 +286,8 @@ class Registrations:
     def _offer(self, freed: frozenset[EndpointKey]) -> None:
         if freed:
             for host in sorted(self._contenders):
-                self.reconsider(self.members[host])
+                member = self.members[host]
+                alone(member, partial(self.reconsider, member))
 
     def _note_refusals(self, member: Member, before: Outcome) -> None:
         known = frozenset(before.refused)

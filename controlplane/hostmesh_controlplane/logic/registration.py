@@ -91,7 +91,9 @@ class Registration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRegistration:
-    """What outlives this process: the registered services, and the addresses that were proven."""
+    """What outlives this process: what the host's proxy is shown before the host speaks again, the
+    registered services among it, and the addresses that were proven.
+    """
 
     registration: Registration
     addresses: tuple[str, ...]
@@ -102,17 +104,21 @@ class StoredRegistration:
 
     def to_bytes(self) -> bytes:
         """Give the stored form."""
-        said = self.registration.said
+        said, registered = self.registration.said, self.registration.registered
+        declared = {key_of(service): service for service in self.registration.declared}
+        every = {**declared, **registered}
         services = [
             {
                 "declaration": _to_json(service),
+                "registered": key in registered,
                 "status": int(said[key][0]) if key in said else 0,
                 "reason": said[key][1] if key in said else "",
             }
-            for key, service in sorted(self.registration.registered.items())
+            for key, service in sorted(every.items())
         ]
         value = {
             "services": services,
+            "outbound": [_to_json(identity) for identity in self.registration.outbound],
             "interfaces": sorted(self.registration.interfaces),
             "explicit_mode": self.registration.explicit_mode,
             "upstreams": [_to_json(upstream) for upstream in self.registration.upstreams],
@@ -128,22 +134,27 @@ class StoredRegistration:
         """Read the stored form. Fields that a newer version wrote are ignored."""
         value = json.loads(stored)
         services = [
-            (
-                _read(item["declaration"], pb.ServiceRegistration()),
-                item["status"],
-                item["reason"],
-            )
+            (_read(item["declaration"], pb.ServiceRegistration()), item)
             for item in value["services"]
         ]
         return cls(
             registration=Registration(
-                declared=tuple(service for service, _, _ in services),
-                registered={key_of(service): service for service, _, _ in services},
+                declared=tuple(service for service, _ in services),
+                registered={
+                    key_of(service): service
+                    for service, item in services
+                    if item.get("registered", True)  # older versions wrote nothing else
+                },
+                outbound=tuple(
+                    _read(one, pb.OutboundIdentity()) for one in value.get("outbound", ())
+                ),
                 interfaces=frozenset(value["interfaces"]),
                 explicit_mode=value.get("explicit_mode", False),
                 upstreams=tuple(_read(one, pb.Upstream()) for one in value.get("upstreams", ())),
                 ports=_read(value["ports"], pb.EnvoyPorts()) if value.get("ports") else None,
-                said={key_of(service): (status, reason) for service, status, reason in services},
+                said={
+                    key_of(service): (item["status"], item["reason"]) for service, item in services
+                },
             ),
             addresses=tuple(value["addresses"]),
             owner=value["owner"],

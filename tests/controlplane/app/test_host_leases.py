@@ -10,8 +10,9 @@ from hostmesh_controlplane.logic.store import Table
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.errors import BadInput
 from hostmesh_testing.fixed import CountingEntropy
-from hostmesh_testing.hosts import DOMAIN, HOST, OTHER, FakeAuthorities
+from hostmesh_testing.hosts import DOMAIN, HOST, OTHER, FakeAuthorities, FakeMesh
 from hostmesh_testing.hosts_play import World, play, web
+from hostmesh_testing.memory_store import MemoryStore
 
 
 def test_a_silent_host_is_out_when_its_lease_ends_and_is_back_when_it_renews() -> None:
@@ -258,3 +259,26 @@ def test_too_many_silent_hosts_are_held_until_an_operator_says_so(
     said = [(r.levelname, r.getMessage()) for r in caplog.records if "held" in r.getMessage()]
     assert said[-1] == ("INFO", "no lease is held any more")
     assert all(text.endswith(f"{10:032x}") for level, text in said if level == "ERROR")
+
+
+def test_what_a_host_serves_is_known_after_a_restart_before_it_is_back() -> None:
+    store, before = MemoryStore(), FakeMesh()
+
+    async def first(world: World) -> None:
+        agent = world.agent().connect()
+        agent.register(web(), web(workload_port=9090, declared_only=True))
+        await world.hosts._stored.flushed()
+
+    play(first, lambda: World(store, before))
+    after = FakeMesh()
+
+    async def second(world: World) -> None:
+        assert after.said == set()
+        await world.hosts.restore()
+        assert after.said == {HOST}
+        assert after.inbound == before.inbound
+        assert {one.workload_port for one in after.inbound[HOST]} == {8080, 9090}
+        assert after.outbound == before.outbound
+        assert world.keys() == ["10.0.0.4:8080"], "what was only declared does not count"
+
+    play(second, lambda: World(store, after))

@@ -1,3 +1,5 @@
+import json
+
 from hostmesh_controlplane.logic.registration import (
     MAX_ADDRESSES,
     Registration,
@@ -118,8 +120,28 @@ def test_the_stored_form_reads_back_with_health_and_reasons() -> None:
     )
     found = StoredRegistration.from_bytes(stored.to_bytes())
     assert found.registration.registered == {WEB: before.registered[WEB]}
-    assert found.registration.health == {WEB: (Health.UNHEALTHY, ("503",))}
+    assert found.registration.health == before.health
+    assert before.health[WEB] == (Health.UNHEALTHY, ("503",))
     assert (found.addresses, found.owner, found.epoch) == (("10.0.0.4", "fd00::4"), "ab", 3)
+
+
+def test_all_that_a_host_s_proxy_is_shown_outlives_a_restart() -> None:
+    batch = pb.OutboundIdentity(capture_port=15101, namespace="default", service_account="batch")
+    register = pb.Register(services=[web(), api(declared_only=True)], outbound=[batch])
+    before = Registration().with_register(register).without({WEB})
+    stored = StoredRegistration(registration=before, addresses=(), owner="", epoch=0)
+    found = StoredRegistration.from_bytes(stored.to_bytes()).registration
+    assert {s.service for s in found.declared} == {"web", "api"}
+    assert found.registered == {}, "what is drained or only declared does not count"
+    assert found.outbound == (batch,)
+
+
+def test_what_an_older_version_stored_counts_as_registered() -> None:
+    stored = StoredRegistration(registration=said(web()), addresses=(), owner="", epoch=0)
+    value = json.loads(stored.to_bytes())
+    del value["outbound"], value["services"][0]["registered"]
+    found = StoredRegistration.from_bytes(json.dumps(value).encode())
+    assert list(found.registration.registered) == [WEB]
 
 
 def test_a_field_that_a_newer_version_stored_is_ignored() -> None:

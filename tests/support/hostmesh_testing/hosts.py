@@ -84,6 +84,7 @@ class FakeMesh:
     applied: list[pb.Applied] = field(default_factory=list)
     rejected: list[pb.Rejected] = field(default_factory=list)
     callers: list[tuple[str, pb.Callers]] = field(default_factory=list)
+    said: set[str] = field(default_factory=set)
     following: set[str] = field(default_factory=set)
     """Hosts whose proxies have a stream."""
     drain_answer: bool = True
@@ -127,6 +128,9 @@ class FakeMesh:
         self.inbound[host_id] = inbound
         self.outbound[host_id] = outbound
         self.own[host_id] = own
+
+    def on_said(self, host_id: str) -> None:
+        self.said.add(host_id)
 
     def upstream_notes(self, host_id: str) -> tuple[str, ...]:
         own = self.own.get(host_id, OwnListeners())
