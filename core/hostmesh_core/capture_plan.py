@@ -5,6 +5,7 @@ unit reads it alone. Pure, and nothing heavy is imported: the redirector is a sm
 """
 
 import ipaddress
+import zlib
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -124,6 +125,11 @@ class CapturePlan:
                 "proof_ports": self.proof_ports,
             }
         )
+
+    @property
+    def hash(self) -> str:
+        """Name a plan by its content: equal plans, equal names; no protection against anybody."""
+        return f"{zlib.crc32(self.encode()):08x}"
 
     @classmethod
     def decode(cls, data: bytes, *, where: str) -> "CapturePlan":

@@ -56,6 +56,11 @@ class HostLayout:
         return f"{self.state_dir}/runner.json"
 
     @property
+    def left_file(self) -> str:
+        """left.json, root 0644: services that `leave --service` took out."""
+        return f"{self.state_dir}/left.json"
+
+    @property
     def run_dir(self) -> str:
         """/run/hostmesh/<instance>, root-owned parent of what follows."""
         return f"/run/hostmesh/{self.instance}"
@@ -114,6 +119,11 @@ class HostLayout:
     def redirector_report_file(self) -> str:
         """report.json, written by the redirector after each pass, read by the agent."""
         return f"{self.redirector_dir}/report.json"
+
+    @property
+    def reload_lock(self) -> str:
+        """One `reload` at a time."""
+        return f"{self.run_dir}/reload.lock"
 
     @property
     def control_dir(self) -> str:

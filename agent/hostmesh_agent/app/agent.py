@@ -12,7 +12,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,15 +20,17 @@ from envoy.config.core.v3.base_pb2 import Node as XdsNode
 
 from hostmesh_agent.app.callers import CallersService, Surroundings
 from hostmesh_agent.app.capture import CaptureService
-from hostmesh_agent.app.configuration import read_config_of
+from hostmesh_agent.app.configuration import read_running
+from hostmesh_agent.app.confirming import Confirming
 from hostmesh_agent.app.envoy import Callbacks, EnvoyService, Node
 from hostmesh_agent.app.host import AgentFacts, HostListeners, HostService
 from hostmesh_agent.app.identity import HostCredentials, IdentityService, IssueResult, Listeners
 from hostmesh_agent.app.orders import Orders
 from hostmesh_agent.app.registrar import Registrar
 from hostmesh_agent.app.relay import RelayCallbacks, RelayPaths, RelayService
+from hostmesh_agent.app.reload import Reload
 from hostmesh_agent.app.status import Parts, is_captured, metrics, next_waiting, status_of
-from hostmesh_agent.config import AgentConfig
+from hostmesh_agent.config import ServiceConfig
 from hostmesh_agent.edges import control, status_http
 from hostmesh_agent.edges.bootstrap_disk import can_bind_ipv6
 from hostmesh_agent.edges.clock import SystemClock
@@ -38,6 +40,7 @@ from hostmesh_agent.edges.sd_notify import Notifier
 from hostmesh_agent.edges.xds_upstream import Credentials
 from hostmesh_agent.logic import workloads
 from hostmesh_agent.logic.relay_facts import MeshFacts
+from hostmesh_agent.logic.running import Running
 from hostmesh_core import exit_status, names
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.errors import BadInput, HostmeshError
@@ -49,18 +52,15 @@ log = logging.getLogger("hostmesh.agent")
 
 GOOD_SECONDS = 10.0
 """A generation with which Envoy has served this long is one to fall back to."""
-CONFIRM_SECONDS = 60.0
-"""How long a pushed certificate may take to be seen in Envoy; then the old key stays one more."""
 
 
 class Agent:
     """One instance on one host."""
 
-    def __init__(self, config: AgentConfig, layout: HostLayout, stored: StoredIdentity) -> None:
-        self._config = config
+    def __init__(self, running: Running, layout: HostLayout, stored: StoredIdentity) -> None:
+        self.running = running
         self._layout = layout
         self._clock, self._entropy = SystemClock(), SystemEntropy()
-        self._planes = [str(address) for address in config.control_planes]
         self._tasks: asyncio.TaskGroup | None = None
         self._left = asyncio.Event()
         self._certified = asyncio.Event()
@@ -72,7 +72,8 @@ class Agent:
         # A relay with a stored generation says at once what it serves: capture must be there.
         self.capture = CaptureService(layout, self._captured)
         self.relay = self._new_relay()
-        self.registrar = Registrar(config, self.host, self.identity)
+        self._confirming = Confirming(self.identity, self.host, self.relay, self.envoy)
+        self.registrar = Registrar(running.config, self.host, self.identity)
         self.callers = self._new_callers()
         self._notifier = Notifier()
 
@@ -94,7 +95,7 @@ class Agent:
 
     def _new_host(self) -> HostService:
         return HostService(
-            self._planes,
+            _planes(self.running),
             _credentials(self.identity.host),
             facts=AgentFacts(agent_version=version("hostmesh"), hostname=socket.gethostname()),
             clock=self._clock,
@@ -106,7 +107,7 @@ class Agent:
 
     def _new_envoy(self) -> EnvoyService:
         return EnvoyService(
-            self._config,
+            self.running.config,
             self._layout,
             Node(id=self.identity.membership.host_id, agent_version=version("hostmesh")),
             Callbacks(
@@ -119,7 +120,7 @@ class Agent:
     def _new_relay(self) -> RelayService:
         relay = RelayService(
             RelayPaths(xds_dir=self._layout.xds_dir, xds_socket=self._layout.xds_socket),
-            control_planes=self._planes,
+            control_planes=_planes(self.running),
             node=_node(self.identity.membership.host_id),
             callbacks=RelayCallbacks(
                 on_applied=self.host.applied,
@@ -146,15 +147,16 @@ class Agent:
 
     async def run(self) -> None:
         """Serve until cancelled, or until this host has left the mesh."""
-        self.identity.want(workloads.wanted(self._config, self.identity.grant))
+        self._want()
         self.relay.set_secrets(self.identity.secrets())
         answers = status_http.Answers(
             ready=self._waiting_for, status=self._status, metrics=self._metrics
         )
-        orders = Orders(self._parts(), self._disk, on_left=self._left.set)
+        orders = Orders(self._parts, self._disk, on_left=self._left.set)
+        handlers = {**orders.handlers(), **Reload(self, self._layout).handlers()}
         async with (
-            control.serve(self._layout.control_socket, orders.handlers()),
-            status_http.serve("127.0.0.1", self._config.ports.status, answers),
+            control.serve(self._layout.control_socket, handlers),
+            status_http.serve("127.0.0.1", self.running.config.ports.status, answers),
             asyncio.TaskGroup() as tasks,
         ):
             self._tasks = tasks
@@ -187,6 +189,33 @@ class Agent:
         except (HostmeshError, ValueError, KeyError):
             return None  # restarting, or too busy: the relay's own patience ends the wait
 
+    # What it runs with
+
+    def configure(self, running: Running, declared: Sequence[ServiceConfig]) -> None:
+        """Run with another configuration: the one place where it changes.
+
+        `declared` are its services, and others that are about to go.
+        """
+        before, self.running = self.running, running
+        self._want(declared)
+        self.registrar.configure(running.config, declared)
+        if _planes(running) != _planes(before):
+            self.host.set_control_planes(_planes(running))
+            self.relay.set_control_planes(_planes(running))
+
+    def want_certificates(self, running: Running, declared: Iterable[ServiceConfig]) -> None:
+        """Ask for the certificates of a configuration that is about to be run with, too."""
+        grant = self.identity.grant
+        found = self._needed(self.registrar.services)
+        self.identity.want({*found, *workloads.wanted(running.config, grant, declared)})
+
+    def _want(self, declared: Iterable[ServiceConfig] = ()) -> None:
+        self.identity.want(self._needed(declared))
+
+    def _needed(self, declared: Iterable[ServiceConfig] = ()) -> set[Identity]:
+        found = workloads.wanted(self.running.config, self.identity.grant, declared)
+        return set(found)
+
     # Identity
 
     async def _request(self, csr_der: bytes, identity: Identity | None) -> IssueResult:
@@ -196,36 +225,13 @@ class Agent:
         credentials = _credentials(fresh)
         self.host.set_credentials(credentials)
         self.relay.set_credentials(credentials)
-        self._spawn(self._confirm(None, fresh.serial))
+        self._spawn(self._confirming.confirm(None, fresh.serial))
 
     def _new_workload(self, identity: Identity, serial: str) -> None:
         self.relay.set_secrets(self.identity.secrets())
         self._certified.set()
         self.registrar.look_again()
-        self._spawn(self._confirm(identity, serial))
-
-    async def _confirm(self, identity: Identity | None, serial: str) -> None:
-        """Let the old key go from disk once the new one is in use, in Envoy or on our streams.
-
-        One that is not seen in use in time keeps the old key beside it until the next renewal.
-        """
-        try:
-            async with asyncio.timeout(CONFIRM_SECONDS):
-                while not await self._uses(identity, serial):  # noqa: ASYNC110 (admin is asked)
-                    await asyncio.sleep(0.05)
-        except TimeoutError:
-            log.warning("new certificate not seen in use identity=%s", identity or "host")
-            return
-        self.identity.in_use(identity, serial)
-
-    async def _uses(self, identity: Identity | None, serial: str) -> bool:
-        if identity is None:
-            return self.host.connected and self.relay.is_connected
-        if not self.envoy.serving:
-            return True
-        with contextlib.suppress(HostmeshError):
-            return serial in str(await self.envoy.admin.certs()).lower()
-        return False
+        self._spawn(self._confirming.confirm(identity, serial))
 
     # The control plane's words
 
@@ -235,7 +241,7 @@ class Agent:
         grant = self.host.grant
         if grant is not None and grant != self.identity.grant:
             self.identity.grant_changed(grant)
-            self.identity.want(workloads.wanted(self._config, grant))
+            self._want(self.registrar.services)
         self.registrar.connected()
 
     def _verdict(self, verdict: pb.Verdict) -> None:
@@ -270,8 +276,8 @@ class Agent:
         self.envoy.want(up=True)
 
     def _has_certificates(self) -> bool:
-        needed = workloads.wanted(self._config, self.identity.grant)
-        return set(needed) <= set(self.identity.workloads)
+        # What the grant does not cover is refused by name; the host's other services go on.
+        return self._needed() <= {*self.identity.workloads, *self.identity.refused}
 
     def _envoy_serves(self, epoch: int, pid: int) -> None:
         process = self.envoy.process
@@ -317,7 +323,7 @@ class Agent:
 
     def _parts(self) -> Parts:
         return Parts(
-            config=self._config,
+            running=self.running,
             identity=self.identity,
             host=self.host,
             relay=self.relay,
@@ -341,6 +347,10 @@ def _node(host_id: str) -> XdsNode:
     return node
 
 
+def _planes(running: Running) -> list[str]:
+    return [str(address) for address in running.config.control_planes]
+
+
 def _credentials(host: HostCredentials) -> Credentials:
     return Credentials(
         host.key_pem,
@@ -360,13 +370,13 @@ def main(config_path: str, layout: HostLayout, *, log_level: str) -> None:
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
         stream=sys.stderr,
     )
-    config = read_config_of(layout, config_path)
+    running = read_running(layout, str(Path(config_path).absolute()))
     stored = IdentityDisk(Path(layout.identity_dir)).load()
     if stored is None:
         raise BadInput(
             "cannot run: this host has not joined; next: hostmesh-agent join --token-file FILE"
         )
-    if asyncio.run(_serve(Agent(config, layout, stored))):
+    if asyncio.run(_serve(Agent(running, layout, stored))):
         sys.exit(exit_status.LEFT)
 
 

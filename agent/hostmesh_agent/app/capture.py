@@ -13,6 +13,7 @@ from hostmesh_agent.config import AgentConfig
 from hostmesh_agent.edges import redirect_files as files
 from hostmesh_agent.logic import redirect
 from hostmesh_agent.logic.redirect import Users
+from hostmesh_core.errors import BadInput
 from hostmesh_core.host_layout import HostLayout
 from hostmesh_core.ids import DEFAULT_TRUST_DOMAIN
 from hostmesh_core.redirect_files import (
@@ -71,6 +72,15 @@ class CaptureService:
     def report(self) -> Report | None:
         """The redirector's last report, or None while it has not said anything."""
         return self._report
+
+    @property
+    def ports(self) -> frozenset[int] | None:
+        """The ports that root lets the rules lead into Envoy; None where it has not said."""
+        try:
+            plan = files.read_plan(self._layout.capture_file)
+        except BadInput:
+            return None  # the redirector refuses it and says so in its report
+        return None if plan is None else frozenset(entry.port for entry in plan.inbound)
 
     def set_envoy(self, envoy: EnvoyProcess | None) -> None:
         """Name the Envoy that serves, or None when there is none."""

@@ -3,26 +3,54 @@
 from pathlib import Path
 
 from hostmesh_agent.config import AgentConfig
-from hostmesh_agent.logic import config_file
+from hostmesh_agent.edges import left_disk
+from hostmesh_agent.logic import config_file, left_services, running
+from hostmesh_agent.logic.running import Running
 from hostmesh_core.errors import BadInput
 from hostmesh_core.host_layout import HostLayout
+
+
+def read_running(layout: HostLayout, path: str) -> Running:
+    """Read what one instance's agent is to run with. Raises BadInput."""
+    return running_of(layout, path, read_text(path), read_left(layout))
+
+
+def running_of(layout: HostLayout, path: str, text: str, left: frozenset[str]) -> Running:
+    """Take in the text of an agent.yaml. Raises BadInput, also for another instance's."""
+    taken = running.read(text, file=path, left=left)
+    _check_instance(layout, path, taken.config)
+    return taken
 
 
 def read_config_of(layout: HostLayout, path: str) -> AgentConfig:
     """Read the agent.yaml of one instance. Raises BadInput, also where it is another instance's."""
     config = read_config(path)
-    if config.instance != layout.instance:
-        raise BadInput(
-            f"cannot use {path} for instance {layout.instance!r}: it says "
-            f"`instance: {config.instance}`; call it with --instance {config.instance}"
-        )
+    _check_instance(layout, path, config)
     return config
 
 
 def read_config(path: str) -> AgentConfig:
     """Read agent.yaml. Raises BadInput with a line per problem."""
+    return config_file.parse(read_text(path), file=path)
+
+
+def read_left(layout: HostLayout) -> frozenset[str]:
+    """Give the services that `leave --service` took out. Raises BadInput."""
+    data = left_disk.read(layout.left_file, left_services.FILE_LIMIT)
+    if data is None:
+        return frozenset()
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        return left_services.decode(data, where=layout.left_file)
+    except BadInput as error:
+        raise BadInput(
+            f"{error}; it holds the services that left: remove it, and all of them return"
+        ) from error
+
+
+def read_text(path: str) -> str:
+    """Read the file. Raises BadInput."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise BadInput(
             f"cannot read {path}: it is not there; three lines suffice: control_planes, and "
@@ -32,4 +60,11 @@ def read_config(path: str) -> AgentConfig:
         raise BadInput(f"cannot read {path}: not UTF-8 text") from error
     except OSError as error:
         raise BadInput(f"cannot read {path}: {error.strerror}") from error
-    return config_file.parse(text, file=path)
+
+
+def _check_instance(layout: HostLayout, path: str, config: AgentConfig) -> None:
+    if config.instance != layout.instance:
+        raise BadInput(
+            f"cannot use {path} for instance {layout.instance!r}: it says "
+            f"`instance: {config.instance}`; call it with --instance {config.instance}"
+        )

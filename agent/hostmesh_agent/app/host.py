@@ -115,6 +115,11 @@ class HostService:
             self._credentials = credentials
             self._renewed.set()
 
+    def set_control_planes(self, control_planes: Sequence[str]) -> None:
+        """Go to these from now on: a new stream is opened before the old one is closed."""
+        self._failover = Failover(control_planes, start=int(self._entropy.jitter() * 1000))
+        self._renewed.set()
+
     def register(self, register: pb.Register) -> None:
         """Declare and register everything that this host serves; `generation` is set here."""
         register.generation = self._register.generation + 1

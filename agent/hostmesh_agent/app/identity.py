@@ -153,6 +153,12 @@ class IdentityService:
         """Give every workload set that can be served now."""
         return {name: held for name, held in self._sets.items() if name is not None}
 
+    @property
+    def refused(self) -> set[Identity]:
+        """Give the workloads that the control plane gives no certificate for."""
+        states = self._states.items()
+        return {n for n, state in states if n is not None and state.phase is Phase.REFUSED}
+
     def secrets(self) -> list[Resource]:
         """Give all that Envoy may ask for by SDS: certificates and roots, by name."""
         found = [secrets.certificate(name, held) for name, held in self.workloads.items()]

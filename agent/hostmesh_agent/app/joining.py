@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostmesh_agent.app import capture
-from hostmesh_agent.app.configuration import read_config, read_config_of
+from hostmesh_agent.app.configuration import read_config, read_config_of, read_running
 from hostmesh_agent.app.join import Joined
 from hostmesh_agent.app.join import join as enrol
 from hostmesh_agent.config import AgentConfig
@@ -73,7 +73,7 @@ def check(config_path: str) -> int:
 
 def compile_capture(config_path: str, layout: HostLayout, *, as_users: Users) -> None:
     """Write capture.json, for the mesh that this host has joined. Raises BadInput."""
-    config = read_config_of(layout, config_path)
+    config = read_running(layout, config_path).config
     stored = IdentityDisk(Path(layout.identity_dir)).load()
     domain = stored.membership.trust_domain if stored else DEFAULT_TRUST_DOMAIN
     capture.compile_capture(config, layout, as_users.ids(), mesh_domain=domain)

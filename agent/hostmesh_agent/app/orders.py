@@ -20,10 +20,16 @@ Call = Mapping[str, object]
 class Orders:
     """The handlers of the control socket."""
 
-    def __init__(self, parts: Parts, disk: IdentityDisk, *, on_left: Callable[[], None]) -> None:
-        self._parts = parts
+    def __init__(
+        self, parts: Callable[[], Parts], disk: IdentityDisk, *, on_left: Callable[[], None]
+    ) -> None:
+        self._ask = parts
         self._disk = disk
         self._on_left = on_left
+
+    @property
+    def _parts(self) -> Parts:
+        return self._ask()
 
     def handlers(self) -> dict[str, control.Handler]:
         """Give the handlers by verb."""

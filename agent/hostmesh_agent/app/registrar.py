@@ -6,7 +6,7 @@ serves and the rules are in, and hands every message to the host stream.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
@@ -113,12 +113,15 @@ class Registrar:
         self._link = link
         self._identity = identity
         self._asking = asking
-        self._state = State(config.services)
+        self._state = State(config.services, explicit_mode=not config.capture.enabled)
+        self._generation = 0
         self._verdict: pb.Verdict | None = None
         self._envoy_why: str | None = "Envoy does not serve yet"
         self._capture_why: str | None = (
             "the rules are not in yet" if config.capture.enabled else None
         )
+        self.left_all = False
+        """Whether everything of this host was deregistered (`drain`)."""
         self._own: tuple[str, ...] = ()
         self._problems: dict[ServiceKey, str] = {}
         self._wake = asyncio.Event()
@@ -155,19 +158,44 @@ class Registrar:
 
     def capture(self, *, applied: bool, why: str) -> None:
         """Take whether the kernel rules are in and verified."""
-        if self._config.capture.enabled:
+        if not self._state.explicit_mode:
             self._capture_why = None if applied else why
             self._captured()
 
-    def leaving(self, services: Iterable[str] = ()) -> None:
+    def leaving(self, services: Iterable[ServiceKey] = ()) -> None:
         """Register these (none named = all) no more: they drain."""
-        self._state = registration.drained(self._state, services)
+        named = tuple(services)
+        self.left_all = self.left_all or not named
+        self._state = registration.drained(self._state, named)
+
+    def configure(self, config: AgentConfig, services: Sequence[ServiceConfig]) -> None:
+        """Take in a changed configuration; `services` are declared, also those about to go."""
+        self._config = config
+        self._state, messages = registration.configured(
+            self._state,
+            config,
+            services,
+            granted=self._identity.grant.default_identity(),
+        )
+        self._send(messages)
+        self.health.replace(services)
+        self.look_again()
 
     # What others look at
 
+    @property
+    def services(self) -> tuple[ServiceConfig, ...]:
+        """Give all that is declared."""
+        return self._state.services
+
+    @property
+    def answered(self) -> bool:
+        """Whether the control plane has judged what was declared last."""
+        return self._verdict is not None and self._verdict.generation >= self._generation
+
     def views(self) -> list[ServiceView]:
         """Give every service for `status`."""
-        return [self._view(service) for service in self._config.services]
+        return [self._view(service) for service in self._state.services]
 
     @property
     def unproven(self) -> list[str]:
@@ -219,7 +247,7 @@ class Registrar:
         self._own = interfaces.own_addresses()
 
     async def _prove_all(self) -> None:
-        for service in self._config.services:
+        for service in self._state.services:
             key = service.key
             if key in self._state.proven or self._choice(service):
                 continue
@@ -238,8 +266,10 @@ class Registrar:
                 log.warning("%s; trying again", error)
             self._problems[key] = str(error)
             return
-        if self._missing is not None or key in self._state.leaving:
+        if self._missing is not None or service not in self._state.services:
             return  # it went while the proof was on its way
+        if self._choice(service):
+            return
         self._problems.pop(key, None)
         log.info("proven service=%s answer=%r ms=%.0f", service.name, detail, seconds * 1000)
         self.health.seed(service, "")
@@ -318,6 +348,7 @@ class Registrar:
         for message in messages:
             if isinstance(message, pb.Register):
                 self._link.register(message)
+                self._generation = message.generation
             else:
                 self._link.report_health(message)
 

@@ -182,6 +182,11 @@ class RelayService:
         self._credentials = credentials
         self._renewed.set()
 
+    def set_control_planes(self, control_planes: Sequence[str]) -> None:
+        """Go to these from now on. The stream that is up ends when one of them has taken ours."""
+        self._control_planes = tuple(control_planes)
+        self._renewed.set()
+
     def set_secrets(self, secrets: Sequence[Resource]) -> None:
         """Replace the host's secrets; what changed is in Envoy within milliseconds."""
         self._perform(self._state.set_secrets(secrets))

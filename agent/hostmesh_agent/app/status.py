@@ -12,6 +12,7 @@ from hostmesh_agent.app.registrar import Registrar, ServiceView
 from hostmesh_agent.app.relay import RelayService
 from hostmesh_agent.config import AgentConfig, CheckKind
 from hostmesh_agent.logic import screens, workloads
+from hostmesh_agent.logic.running import Running
 from hostmesh_core.errors import HostmeshError
 from hostmesh_core.redirect_files import Outcome
 
@@ -20,6 +21,7 @@ STALE_REPORT_SECONDS = 10.0
 
 join_screen = screens.joined
 status_screen = screens.status
+reload_screen = screens.reloaded
 """The screens, for the command line: it sees the app and nothing below."""
 
 
@@ -27,7 +29,7 @@ status_screen = screens.status
 class Parts:
     """The services that are asked."""
 
-    config: AgentConfig
+    running: Running
     identity: IdentityService
     host: HostService
     relay: RelayService
@@ -35,6 +37,11 @@ class Parts:
     capture: CaptureService
     registrar: Registrar
     callers: CallersService
+
+    @property
+    def config(self) -> AgentConfig:
+        """What agent.yaml says, without what left."""
+        return self.running.config
 
 
 def next_waiting(parts: Parts) -> list[str]:
@@ -71,6 +78,7 @@ def status_of(parts: Parts) -> dict[str, object]:
         "control_plane": _control_plane(parts),
         "connected": parts.host.connected,
         "services": [_service(view) | _callers(parts, view) for view in views],
+        "left": list(parts.running.left),
         "envoy": _envoy(parts),
         "envoy_pid": parts.envoy.pid,
         "envoy_epoch": parts.envoy.epoch,
@@ -200,6 +208,7 @@ def _warnings(parts: Parts) -> list[str]:
         f"{one.identity or 'host'}: {one.why}" for one in parts.identity.status() if one.why
     ]
     warnings += parts.registrar.notes
+    warnings += _unfinished(parts)
     if parts.capture.problem:
         warnings.append(parts.capture.problem)
     report = parts.capture.report
@@ -213,6 +222,21 @@ def _warnings(parts: Parts) -> list[str]:
             "outbound.default_identity in agent.yaml"
         )
     return warnings
+
+
+def _unfinished(parts: Parts) -> list[str]:
+    """Say what of agent.yaml only a reload brings into force."""
+    led = parts.capture.ports if parts.config.capture.enabled else None
+    captured = [] if led is None else [s for s in parts.config.services if not s.mesh_port]
+    told = [
+        f"{service.name}: no rule leads port {service.port} into Envoy; when the control plane "
+        "accepts the service: hostmesh-agent reload"
+        for service in captured
+        if led is not None and service.port not in led
+    ]
+    if set(parts.registrar.services) != set(parts.config.services):
+        told.append("a change of agent.yaml has not ended: run hostmesh-agent reload again")
+    return told
 
 
 async def metrics(parts: Parts) -> str:

@@ -13,10 +13,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from hostmesh_core.errors import HostmeshError, Refused, Unreachable
+from hostmesh_core.errors import BadInput, HostmeshError, Refused, Unreachable
 
 _UCRED = struct.Struct("3i")
-MAX_LINE_BYTES = 64 * 1024
+MAX_LINE_BYTES = 1024 * 1024
+"""The longest call holds a whole agent.yaml."""
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
 Progress = Callable[[str], None]
@@ -58,7 +59,7 @@ class _Connection:
         try:
             result = await handler(request, lambda text: self._say(progress=text))
         except HostmeshError as error:
-            self._say(error=str(error))
+            self._say(error=str(error), bad_input=isinstance(error, BadInput))
         else:
             self._say(result=result)
 
@@ -94,7 +95,7 @@ async def serve(path: str, handlers: Mapping[str, Handler]) -> AsyncIterator[Non
 def call(path: str, verb: str, *, timeout: float, progress: Progress, **args: object) -> object:
     """Call a running agent, blocking for `timeout` seconds at most between two lines.
 
-    Raises ControlUnreachable where none answers, Refused with the agent's own sentence.
+    Raises ControlUnreachable where none answers, Refused or BadInput with the agent's own sentence.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
@@ -123,7 +124,7 @@ def _last(path: str, read: Callable[[int], bytes], progress: Progress) -> object
         if "progress" in answer:
             progress(answer["progress"])
         elif "error" in answer:
-            raise Refused(answer["error"])
+            raise (BadInput if answer.get("bad_input") else Refused)(answer["error"])
         else:
             return answer["result"]
     raise ControlUnreachable(f"cannot read the agent's answer at {path}: it closed the connection")

@@ -104,9 +104,15 @@ class EnvoyAdmin:
         """Give the active listeners."""
         return await self._json("/listeners?format=json")
 
-    async def config_dump(self, *, resource: str = "", with_endpoints: bool = False) -> bytes:
-        """Give the configuration as JSON bytes; `resource` names one part of it."""
+    async def config_dump(
+        self, *, resource: str = "", named: str = "", with_endpoints: bool = False
+    ) -> bytes:
+        """Give the configuration as JSON bytes.
+
+        `resource` names one part of it, the regular expression `named` what of that.
+        """
         parts = [f"resource={quote(resource)}"] if resource else []
+        parts += [f"name_regex={quote(named, safe='')}"] if named else []
         parts += ["include_eds"] if with_endpoints else []
         return await self.get("/config_dump" + ("?" + "&".join(parts) if parts else ""))
 

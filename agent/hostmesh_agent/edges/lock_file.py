@@ -2,6 +2,8 @@
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from hostmesh_core.errors import Refused
 
@@ -18,3 +20,13 @@ def hold(path: str, *, what: str) -> int:
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"{os.getpid()}\n".encode())
     return descriptor
+
+
+@contextmanager
+def held(path: str, *, what: str) -> Iterator[None]:
+    """Have the lock within a block. Raises Refused, OSError."""
+    descriptor = hold(path, what=what)
+    try:
+        yield
+    finally:
+        os.close(descriptor)

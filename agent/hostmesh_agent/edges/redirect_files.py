@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from hostmesh_core.capture_plan import FILE_LIMIT
+from hostmesh_core.capture_plan import FILE_LIMIT, CapturePlan
 from hostmesh_core.errors import BadInput, HostmeshError
 from hostmesh_core.redirect_files import NameTable, RedirectState, Report
 
@@ -38,6 +38,12 @@ def read_report(path: str) -> Report | None:
     except BadInput:
         # Another version's file, about to be replaced: no word is the honest reading.
         return None
+
+
+def read_plan(path: str) -> CapturePlan | None:
+    """Give what root said last; None where there is none. Raises BadInput for a damaged one."""
+    data = _bytes(path)
+    return None if data is None else CapturePlan.decode(data, where=path)
 
 
 def last_sequences(state: str, names: str) -> int:

@@ -39,6 +39,8 @@ class State:
     place: Place = Place()
     upstreams: tuple[Upstream, ...] = ()
     ports: PortsConfig = PortsConfig()  # noqa: RUF009 (frozen value)
+    stated: Identity | None = None
+    """`outbound.default_identity` as agent.yaml has it."""
     explicit_mode: bool = False
     """Whether no kernel rule redirects anything to this instance's Envoy."""
     proven: frozenset[ServiceKey] = frozenset()
@@ -58,31 +60,52 @@ Step = tuple[State, tuple[Message, ...]]
 
 def start(config: AgentConfig, place: Place, *, granted: Identity | None) -> Step:
     """Declare every service of the configuration. `granted`: the grant's only identity."""
-    default = config.outbound.default_identity or granted
-    outbound = ((config.ports.outbound, default),) if default is not None else ()
     state = State(
         config.services,
-        outbound,
+        _outbound(config, granted),
         place,
         upstreams=config.upstreams,
+        stated=config.outbound.default_identity,
         ports=config.ports,
         explicit_mode=not config.capture.enabled,
     )
     return state, (register(state),)
 
 
-def configured(state: State, services: Sequence[ServiceConfig]) -> Step:
-    """Take in a changed `services:`; what changed itself is to be proven again."""
+def configured(
+    state: State,
+    config: AgentConfig,
+    services: Sequence[ServiceConfig],
+    *,
+    granted: Identity | None = None,
+) -> Step:
+    """Take in a changed configuration; what changed itself is to be proven again.
+
+    `services` are to be declared: those of the configuration, and others that are about to go.
+    What is about to go and drains does so still; what is to stay is served again.
+    """
     same = {s.key for s in services if s in state.services}
     keys = {service.key for service in services}
+    stay = {service.key for service in config.services}
+    stated = config.outbound.default_identity
     after = replace(
         state,
         services=tuple(services),
+        # The grant's only identity may be one of several by now: it speaks on until agent.yaml
+        # says otherwise.
+        outbound=state.outbound if stated == state.stated else _outbound(config, granted),
+        stated=stated,
+        upstreams=config.upstreams,
         proven=state.proven & same,
-        leaving=state.leaving & same,
+        leaving=(state.leaving & same) - stay,
         health={key: health for key, health in state.health.items() if key in keys},
     )
     return after, (register(after),)
+
+
+def _outbound(config: AgentConfig, granted: Identity | None) -> tuple[tuple[int, Identity], ...]:
+    default = config.outbound.default_identity or granted
+    return ((config.ports.outbound, default),) if default is not None else ()
 
 
 def moved(state: State, place: Place) -> Step:
@@ -141,10 +164,9 @@ def _proven_of(state: State) -> tuple[ServiceConfig, ...]:
     return tuple(service for service in state.services if service.key in state.proven)
 
 
-def drained(state: State, services: Iterable[str] = ()) -> State:
+def drained(state: State, services: Iterable[ServiceKey] = ()) -> State:
     """Take in that these services (none named = all) deregister; `Drain` itself says so."""
-    wanted = frozenset(services)
-    keys = {s.key for s in state.services if not wanted or s.name in wanted}
+    keys = frozenset(services) or {service.key for service in state.services}
     return replace(state, proven=state.proven - keys, leaving=state.leaving | keys)
 
 

@@ -40,6 +40,10 @@ def status(answer: object) -> str:
     rows = [("host", _host(answer))]
     rows += [("service", _service(service)) for service in _maps(answer.get("services"))]
     rows += [
+        ("left", f"{name}, though agent.yaml lists it; back with: hostmesh-agent resume {name}")
+        for name in _texts(answer.get("left"))
+    ]
+    rows += [
         ("envoy", str(answer["envoy"])),
         ("capture", str(answer["capture"])),
         ("config", str(answer["generation"])),
@@ -51,6 +55,21 @@ def status(answer: object) -> str:
         ("undo", "hostmesh-agent leave"),
         ("next", str(answer["next"])),
     ]
+    return _lines(rows)
+
+
+def reloaded(answer: Answer) -> str:
+    """Show what `reload`, `leave --service` or `resume` came to."""
+    changes = _texts(answer.get("changes")) or ["nothing: it runs like this already"]
+    rows = [("changed", text) for text in changes]
+    rows += [("refused", text) for text in _texts(answer.get("refused"))]
+    rows += [("waiting", text) for text in _texts(answer.get("unproven"))]
+    rows += [("kept", text) for text in _texts(answer.get("kept"))]
+    rows += [("left", f"{n}; back with: hostmesh-agent resume {n}") for n in _texts(answer["left"])]
+    if answer.get("every_peer_applied") is not True:
+        rows.append(("warning", "not every peer has said in time that it sends nobody there"))
+    whole = answer.get("whole") is True
+    rows.append(("next", "hostmesh-agent status" if whole else "hostmesh-agent reload    (again)"))
     return _lines(rows)
 
 

@@ -1,5 +1,7 @@
 """Which identities this host needs: one per declared service, and one for its outbound calls."""
 
+from collections.abc import Iterable
+
 from hostmesh_agent.config import AgentConfig, ServiceConfig
 from hostmesh_core.grant import Grant
 from hostmesh_core.ids import Identity
@@ -26,8 +28,10 @@ def outbound_identity(config: AgentConfig, grant: Grant) -> Identity | None:
     return config.outbound.default_identity or grant.default_identity()
 
 
-def wanted(config: AgentConfig, grant: Grant) -> tuple[Identity, ...]:
-    """Give every identity to hold a certificate of, sorted."""
-    found = {identity_of(service, grant) for service in config.services}
+def wanted(
+    config: AgentConfig, grant: Grant, declared: Iterable[ServiceConfig] = ()
+) -> tuple[Identity, ...]:
+    """Give every identity to hold a certificate of, sorted. `declared`: services that go yet."""
+    found = {identity_of(service, grant) for service in (*config.services, *declared)}
     outbound = outbound_identity(config, grant)
     return tuple(sorted(found | ({outbound} if outbound else set())))

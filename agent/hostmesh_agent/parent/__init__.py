@@ -112,7 +112,7 @@ def run(options: Options) -> None:
     if not options.is_root:
         for line in WEAKER:
             say(line)
-    keeper = Keeper(programs(options), on_hangup=lambda: _compile_again(options))
+    keeper = Keeper(programs(options), on_hangup=_Reloading(options).start)
     keeper.listen_to_signals()
     keeper.run()
     say("ending: peers are told, then the agent, the rules, Envoy")
@@ -176,12 +176,23 @@ def _compile(arguments: list[str]) -> None:
         raise (BadInput if status == 2 else HostmeshError)(words)
 
 
-def _compile_again(options: Options) -> None:
-    try:
-        compile_files(options)
-        say("compiled agent.yaml again")
-    except HostmeshError as error:
-        say(f"{error}; going on with what was compiled before")
+class _Reloading:
+    """SIGHUP runs `hostmesh-agent reload` beside us: it may take long, and we go on keeping."""
+
+    def __init__(self, options: Options) -> None:
+        self._argv = ["reload", "--instance", options.layout.instance, "--config", options.config]
+        self._running: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Run it, unless one runs still: that one may have read the file before the last edit."""
+        if self._running is not None and self._running.poll() is None:
+            say("a reload is under way; for what was edited since: hostmesh-agent reload")
+            return
+        say("reloading agent.yaml")
+        try:
+            self._running = processes.aside(processes.own(*self._argv))
+        except OSError as error:
+            say(f"cannot run `hostmesh-agent reload`: {error.strerror}")
 
 
 def _once(arguments: list[str]) -> tuple[int, str]:

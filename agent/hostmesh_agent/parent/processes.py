@@ -64,6 +64,11 @@ def start(program: Program) -> Running:
     return Running(child.pid, os.pidfd_open(child.pid), child)
 
 
+def aside(argv: tuple[str, ...]) -> "subprocess.Popen[bytes]":
+    """Start something that nobody keeps running; it says on our output what it does."""
+    return _spawn(argv, None)
+
+
 def check_reach(user: User) -> None:
     """Raise BadInput where `user` cannot read this very installation (in somebody's home, say)."""
     try:

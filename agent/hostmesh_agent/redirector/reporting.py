@@ -1,13 +1,11 @@
 """Makes report.json from what a pass found. Pure but for the write."""
 
-import zlib
 from dataclasses import replace
 
 from hostmesh_agent.redirector import files
 from hostmesh_agent.redirector.engine import Result
 from hostmesh_agent.redirector.inputs import Inputs
 from hostmesh_agent.redirector.target import Target
-from hostmesh_core.capture_plan import CapturePlan
 from hostmesh_core.host_layout import HostLayout
 from hostmesh_core.redirect_files import Outcome, Report
 
@@ -17,11 +15,6 @@ _WORDS = {
     Outcome.WAITING: "waiting for an Envoy that serves",
     Outcome.FAILED: "",
 }
-
-
-def plan_hash(plan: CapturePlan | None) -> str:
-    """Name a plan by its content: equal plans, equal names; no protection against anybody."""
-    return "" if plan is None else f"{zlib.crc32(plan.encode()):08x}"
 
 
 def report_of(inputs: Inputs, target: Target, result: Result, now: float) -> Report:
@@ -34,7 +27,7 @@ def report_of(inputs: Inputs, target: Target, result: Result, now: float) -> Rep
         )
     return Report(
         outcome=target.outcome,
-        plan=plan_hash(inputs.plan),
+        plan=inputs.plan.hash if inputs.plan else "",
         state_sequence=inputs.state.sequence if inputs.state else 0,
         names_sequence=inputs.names.sequence if inputs.names and not result.unwritten else 0,
         inbound=target.inbound,
@@ -58,7 +51,7 @@ def failure(inputs: Inputs, last: Report | None, text: str) -> Report:
         base,
         outcome=Outcome.FAILED,
         detail=text[:4000],
-        plan=plan_hash(inputs.plan),
+        plan=inputs.plan.hash if inputs.plan else "",
         missing=inputs.problems,
     )
 

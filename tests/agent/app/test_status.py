@@ -10,6 +10,7 @@ from hostmesh_agent.app.registrar import ServiceView
 from hostmesh_agent.app.status import Parts, next_waiting, status_of
 from hostmesh_agent.config import Address, AgentConfig, CaptureConfig, ServiceConfig
 from hostmesh_agent.logic.callers import Caller, Counted, Window
+from hostmesh_agent.logic.running import Running
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.errors import Unreachable
 from hostmesh_core.grant import Claim, Grant
@@ -83,9 +84,9 @@ def _parts(**changed: Any) -> Parts:
             phase=SimpleNamespace(value="running"),
             admin=FakeAdmin(),
         ),
-        "capture": SimpleNamespace(report=report, problem=""),
+        "capture": SimpleNamespace(report=report, problem="", ports=frozenset({8080})),
         "callers": SimpleNamespace(counted=lambda _: COUNTED, window=lambda _: RECENT),
-        "registrar": SimpleNamespace(views=lambda: [VIEW], unproven=[], notes=()),
+        "registrar": SimpleNamespace(views=lambda: [VIEW], unproven=[], notes=(), services=(WEB,)),
     }
     config = AgentConfig(
         control_planes=(Address(host="cp1", port=15012),),
@@ -95,7 +96,7 @@ def _parts(**changed: Any) -> Parts:
     for name, value in changed.items():
         part, _, attribute = name.partition("__")
         setattr(made[part], attribute, value)
-    return Parts(config=config, **made)
+    return Parts(running=Running("/etc/hostmesh/agent.yaml", "", config), **made)
 
 
 def _screen(parts: Parts) -> str:
@@ -204,6 +205,17 @@ def _certificate(why: str) -> Any:
             {"identity__grant": Grant(claims=(Claim("default", "a"), Claim("default", "b")))},
             "processes here have no identity towards the mesh",
             id="a grant of several identities",
+        ),
+        pytest.param(
+            {"capture__ports": frozenset({22})},
+            "web: no rule leads port 8080 into Envoy; when the control plane accepts the service: "
+            "hostmesh-agent reload",
+            id="an edited agent.yaml that only the agent has read",
+        ),
+        pytest.param(
+            {"registrar__services": ()},
+            "a change of agent.yaml has not ended: run hostmesh-agent reload again",
+            id="a reload that was interrupted",
         ),
         pytest.param(
             {"identity__status": lambda: _certificate("refused: revoked")},

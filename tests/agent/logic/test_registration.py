@@ -109,7 +109,7 @@ def test_upstreams_ports_and_explicit_mode_are_told() -> None:
         capture=CaptureConfig(enabled=False),
     )
     state, (first,) = registration.start(told, Place(), granted=None)
-    for message in (first, registration.register(registration.configured(state, (API,))[0])):
+    for message in (first, registration.register(registration.configured(state, told, (API,))[0])):
         assert isinstance(message, pb.Register)
         assert list(message.upstreams) == [
             pb.Upstream(service="ratings", port=80, listen_address="::1", listen_port=9081)
@@ -223,7 +223,7 @@ def test_what_an_earlier_agent_registered_returns_only_by_its_proof() -> None:
 
 
 def test_what_is_drained_stays_declared_and_is_not_registered_again_by_itself() -> None:
-    state = registration.drained(both_proven(), ["web"])
+    state = registration.drained(both_proven(), [WEB.key])
     assert registered(state) == ["api"]
     state, messages = registration.checked(state, WEB, DOWN)
     assert messages == ()
@@ -232,10 +232,10 @@ def test_what_is_drained_stays_declared_and_is_not_registered_again_by_itself() 
 
 def test_a_service_that_changes_is_to_be_proven_again_and_the_others_stay() -> None:
     changed = ServiceConfig(name="web", port=8080, protocol=Protocol.TCP)
-    state, (message,) = registration.configured(both_proven(), (changed, API))
+    state, (message,) = registration.configured(both_proven(), config(changed, API), (changed, API))
     assert isinstance(message, pb.Register)
     assert registered(state) == ["api"]
-    gone, _ = registration.configured(both_proven(), (API,))
+    gone, _ = registration.configured(both_proven(), config(API), (API,))
     assert [service.service for service in registration.register(gone).services] == ["api"]
 
 

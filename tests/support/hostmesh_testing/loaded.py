@@ -12,11 +12,13 @@ RATE = 60.0
 
 
 class Loaded:
-    """A load of 60 requests/s that has begun to be answered."""
+    """A steady load that has begun to be answered; `rate` in requests a second."""
 
-    def __init__(self, client: Host, service: str, port: int, apps: Sequence[App]) -> None:
+    def __init__(
+        self, client: Host, service: str, port: int, apps: Sequence[App], *, rate: float = RATE
+    ) -> None:
         self._apps = list(apps)
-        self._load = LoadClient(client, service, port, rate=RATE)
+        self._load = LoadClient(client, service, port, rate=rate)
         wait_for("answers", lambda: sum(not each.error for each in self.records()) > 20)
 
     def records(self, *, since: float = 0.0) -> list[Record]:
