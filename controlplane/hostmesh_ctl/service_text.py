@@ -7,6 +7,11 @@ PORT_COLUMNS = columns("port", "protocol", "name", "word", "note")
 CATALOG_COLUMNS = columns(
     *("source", "kind", "status", "says", "won", "endpoints", "held", "withheld", "origin")
 )
+CALLER_COLUMNS = [
+    *columns("address", "caller", "requests"),
+    ("LAST SEEN", lambda row: f"{row.get('ago', '')} ago"),
+    *columns("seen_at"),
+]
 EFFECT_COLUMNS = columns("endpoint", "port", "health", "source", "origin", "since", "why")
 
 
@@ -33,6 +38,7 @@ def service(answer: Row, endpoint_columns: list[Column]) -> str:
         "\n".join(_line("conflict", text) for text in texts(answer, "conflicts")),
         "\n".join(_line("key", row["reason"]) for row in rows_of(answer.get("key_claims"))),
         output.render(rows_of(answer.get("endpoint_rows")), endpoint_columns, empty="no endpoint"),
+        callers(answer),
         _line("next", answer.get("next", "")),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -54,6 +60,37 @@ def effect(answer: Row) -> str:
     return "\n".join(parts)
 
 
+def callers(answer: Row) -> str:
+    """Write who called without the mesh in the last 24 h, and how far that can be relied on."""
+    found, counted = rows_of(answer.get("callers")), answer.get("counted_for")
+    uncounted = len(texts(answer, "uncounted"))
+    lines = []
+    if counted:
+        lines.append(
+            _line(
+                "callers",
+                f"{len(found)} without mesh in the last 24 h, "
+                f"{answer.get('mutual_tls_requests', 0)} requests by mTLS; "
+                f"counted for {counted}"
+                + (f", not at {uncounted} endpoint(s)" if uncounted else ""),
+            )
+        )
+    elif "callers" in answer:
+        lines.append(_line("callers", "not counted: no instance with an agent has told yet"))
+    if found:
+        lines.append(output.render(found, CALLER_COLUMNS, empty=""))
+    return "\n".join(lines)
+
+
+def mode_change(answer: Row) -> str:
+    """Write what became of a service's inbound mode, and what is to be known about it."""
+    parts = [callers(answer)]
+    parts += [_line("warning", text) for text in texts(answer, "warnings")]
+    if not answer.get("refused"):
+        parts.append(str(answer.get("done", "done")))
+    return "\n".join(part for part in parts if part)
+
+
 def _line(name: str, value: object) -> str:
     return f"{name:<11}{value}"
 
@@ -66,7 +103,8 @@ def _state(answer: Row) -> str:
 
 def _inbound(answer: Row) -> str:
     own = _since(answer.get("inbound_set")) if answer.get("inbound_own") else " (mesh-wide)"
-    return f"{field('inbound')(answer)}{own}"
+    force = answer.get("inbound_in_force", field("inbound")(answer))
+    return f"{force}{own}"
 
 
 def _since(mark: object) -> str:

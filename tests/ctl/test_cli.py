@@ -30,6 +30,30 @@ ANSWERS: dict[str, tuple[int, object]] = {
         ],
     ),
     "/v1/services": (200, []),
+    "/v1/mtls": (
+        200,
+        [
+            {
+                "service": "web",
+                "state": "mixed",
+                "meshed": 1,
+                "endpoints": 2,
+                "inbound": "permissive",
+                "plaintext_callers": 0,
+                "counted_since": 0.0,
+                "next": "hostmesh service strict web",
+            }
+        ],
+    ),
+    "/v1/services/web/strict": (
+        409,
+        {
+            "error": "cannot make web strict: 1 caller came",
+            "callers": [{"address": "10.1.0.9", "requests": 14, "ago": "3 s"}],
+            "refused": "cannot make web strict: 1 caller came",
+        },
+    ),
+    "/v1/services/web/permissive": (200, {"done": "web is now permissive", "after": "permissive"}),
     "/v1/services/web/require-mesh": (409, {"error": "cannot require the mesh of web: 2 healthy"}),
     "/v1/tokens": (
         200,
@@ -140,3 +164,37 @@ def test_a_token_file_is_for_its_owner_alone(tmp_path: Path) -> None:
 )
 def test_durations(text: str, expected: float) -> None:
     assert commands_hosts.seconds(text) == expected
+
+
+def test_who_calls_is_shown_before_the_refusal(tmp_path: Path) -> None:
+    result = _run(tmp_path, "service", "strict", "web")
+    assert result.exit_code == 1
+    assert "10.1.0.9" in result.stdout
+    assert result.stderr == "hostmesh: cannot make web strict: 1 caller came\n"
+
+
+@pytest.mark.parametrize(
+    ("verb", "status", "outcome"), [("strict", 1, "refused"), ("permissive", 0, "permissive")]
+)
+def test_all_is_a_row_for_each_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, status: int, outcome: str
+) -> None:
+    listed = [{"host": "web", "state": "mixed"}, {"host": "old", "state": "plain"}]
+    monkeypatch.setitem(ANSWERS, "/v1/services", (200, listed))
+    result = _run(tmp_path, "service", verb, "--all")
+    assert result.exit_code == status
+    rows = [line.split()[:2] for line in result.stdout.splitlines()[1:]]
+    assert rows == [["web", outcome], ["old", "left"]]
+
+
+@pytest.mark.parametrize("argv", [["strict"], ["permissive", "web", "--all"]])
+def test_a_mode_is_for_one_service_or_for_all(tmp_path: Path, argv: list[str]) -> None:
+    result = _run(tmp_path, "service", *argv)
+    assert result.exit_code == 2
+    assert "name one, or say --all" in result.stderr
+
+
+def test_the_report_promises_nothing_where_nobody_counts(tmp_path: Path) -> None:
+    head, row = _run(tmp_path, "mtls", "report").stdout.splitlines()
+    assert "PLAINTEXT CALLERS IN 24 H" in head
+    assert row.split()[:7] == ["web", "mixed", "1", "of", "2", "permissive", "-"]

@@ -88,3 +88,37 @@ def test_a_refusal_shows_what_would_be_withheld_and_ends_with_1(
         assert json.loads(result.stdout)["withheld"] == [ROW]
     else:
         assert "10.0.0.2:80" in result.stdout
+
+
+CALLERS = {
+    "callers": [
+        {
+            "address": "10.1.0.9",
+            "caller": "",
+            "requests": 14,
+            "ago": "3 s",
+            "seen_at": "web-1",
+        }
+    ],
+    "counted_for": "3 h",
+    "mutual_tls_requests": 5,
+    "uncounted": ["10.0.0.2:80 has no agent"],
+}
+
+
+def test_callers_are_shown_with_how_far_that_can_be_relied_on() -> None:
+    head, columns, row = service_text.callers(CALLERS).splitlines()
+    assert head == (
+        "callers    1 without mesh in the last 24 h, 5 requests by mTLS; counted for 3 h, not at "
+        "1 endpoint(s)"
+    )
+    assert columns.split("  ")[0] == "ADDRESS"
+    assert row.split() == ["10.1.0.9", "-", "14", "3", "s", "ago", "web-1"]
+    assert service_text.callers({"callers": []}).startswith("callers    not counted")
+
+
+def test_a_change_of_mode_shows_callers_and_warnings_and_what_was_done() -> None:
+    answer = CALLERS | {"warnings": ["counted for 3 h only"], "done": "web is now strict"}
+    text = service_text.mode_change(answer)
+    assert text.splitlines()[-2:] == ["warning    counted for 3 h only", "web is now strict"]
+    assert "web is now strict" not in service_text.mode_change(answer | {"refused": "no"})

@@ -5,7 +5,9 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
+from hostmesh_controlplane.app import inbound_modes
 from hostmesh_controlplane.app.authority import Authority
+from hostmesh_controlplane.app.inbound_modes import InboundModes
 from hostmesh_controlplane.app.mesh import Mesh
 from hostmesh_controlplane.app.proxies import Applied, Proxies, ProxyStream
 from hostmesh_controlplane.app.service_states import ServiceStates
@@ -31,11 +33,8 @@ class CatalogsView(Protocol):
         """Release what is held of a source; gives how many endpoints. Raises BadInput."""
 
 
-class HostsView(Protocol):
+class HostsView(inbound_modes.Hosts, Protocol):
     """What this asks of the host streams (`app.hosts`)."""
-
-    def connected(self, host_id: str) -> str:
-        """Give the address a live stream comes from, or an empty text."""
 
     def held(self) -> tuple[str, ...]:
         """Give the hosts whose lease would have ended, but too many at once."""
@@ -59,6 +58,7 @@ class Operator:
     ) -> None:
         self._mesh = mesh
         self._states = ServiceStates(mesh)
+        self._modes = InboundModes(mesh, hosts, authority, mesh_wide=mesh_wide)
         self._authority = authority
         self._proxies = proxies
         self._catalogs = catalogs
@@ -71,6 +71,7 @@ class Operator:
             Route("GET", "/v1/services", self._services),
             Route("GET", "/v1/services/{name}", self._service),
             *self._states.routes(),
+            *self._modes.routes(),
             Route("GET", "/v1/endpoints/{name}", self._endpoints),
             Route("GET", "/v1/proxy-status", self._proxy_status),
             Route("GET", "/v1/sources", self._sources),
@@ -98,7 +99,8 @@ class Operator:
     async def _service(self, call: Call) -> object:
         service = self._mesh.find(call.path["name"])
         shown = answers.service_detail(service, self._mesh_wide)
-        return shown | self._service_row(service) | service_view.detail(self._mesh.state, service)
+        shown |= self._service_row(service) | service_view.detail(self._mesh.state, service)
+        return shown | self._modes.shown(service)
 
     async def _endpoints(self, call: Call) -> object:
         return answers.endpoint_rows(self._mesh.find(call.path["name"]))

@@ -18,7 +18,7 @@ from hostmesh_core.model import Service
 
 
 @dataclass(frozen=True, slots=True)
-class _Outcome:
+class Outcome:
     """What a decision comes to: what is stored, and the answer to whoever asked."""
 
     record: ServiceRecord
@@ -44,7 +44,7 @@ class ServiceStates:
         body = RequestBody(call.body, what="require the mesh")
         force, dry_run = body.flag("force"), body.flag("dry_run")
         body.done()
-        mark = _mark(call.caller, "require-mesh")
+        mark = mark_of(call.caller, "require-mesh")
 
         def decide(service: Service, record: ServiceRecord) -> Decision:
             decision = service_state.require_mesh(service, record, force=force, mark=mark)
@@ -64,7 +64,7 @@ class ServiceStates:
         body = RequestBody(call.body, what="allow unmeshed endpoints")
         cidrs, dry_run = body.cidrs("cidr"), body.flag("dry_run")
         body.done()
-        mark = _mark(call.caller, "allow-unmeshed")
+        mark = mark_of(call.caller, "allow-unmeshed")
 
         def decide(service: Service, record: ServiceRecord) -> Decision:
             required = self._required(service.host)
@@ -109,7 +109,7 @@ class ServiceStates:
     ) -> object:
         host = self._mesh.find(call.path["name"]).host
 
-        def outcome(service: Service | None, record: ServiceRecord) -> _Outcome:
+        def outcome(service: Service | None, record: ServiceRecord) -> Outcome:
             if service is None:
                 raise BadInput(f"cannot find service {host} any more; look at: hostmesh services")
             decision = decide(service, record)
@@ -127,7 +127,7 @@ class ServiceStates:
                 "refused": decision.refused,
                 **service_view.effect(service, after, changed=decision.record != record),
             }
-            return _Outcome(kept, answer, "" if dry_run else decision.refused)
+            return Outcome(kept, answer, "" if dry_run else decision.refused)
 
         made = await self._mesh.decide(host, outcome)
         if made.refused:
@@ -144,7 +144,8 @@ class ServiceStates:
         return next((one.origin for _, one in listings if one.require_mesh), "")
 
 
-def _mark(caller: Caller, verb: str) -> Mark:
+def mark_of(caller: Caller, verb: str) -> Mark:
+    """Say when and by whom something is set."""
     return Mark(time.time(), f"{caller.user} (uid {caller.uid}): service {verb}")
 
 

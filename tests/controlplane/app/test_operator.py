@@ -146,6 +146,8 @@ def test_what_a_proxy_was_sent_has_stored_and_has_applied(tmp_path: Path) -> Non
         pytest.param("POST /v1/services/{name}/require-mesh", {"name": "reviews"}, id="require"),
         pytest.param("POST /v1/services/{name}/allow-unmeshed", {"name": "reviews"}, id="allow"),
         pytest.param("POST /v1/services/{name}/release", {"name": "reviews"}, id="release"),
+        pytest.param("POST /v1/services/{name}/strict", {"name": "reviews"}, id="strict"),
+        pytest.param("POST /v1/services/{name}/permissive", {"name": "reviews"}, id="permissive"),
         pytest.param("POST /v1/sources/{name}/accept", {"name": "files"}, id="accept"),
         pytest.param("POST /v1/hosts/{host}/grant", {"host": "web-1"}, id="grant"),
         pytest.param("POST /v1/hosts/{host}/revoke", {"host": "web-1"}, id="revoke a host"),
@@ -168,4 +170,4 @@ def test_no_write_passes_over_a_field_that_it_does_not_know(
 
 def test_every_write_is_in_that_table(tmp_path: Path) -> None:
     writes = {route for route in Desk(tmp_path).routes if route.startswith("POST")}
-    assert len(writes) == 9, "a new write needs its line above"
+    assert len(writes) == 11, "a new write needs its line above"

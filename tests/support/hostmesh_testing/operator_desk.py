@@ -11,6 +11,7 @@ from hostmesh_controlplane.app.proxies import Proxies
 from hostmesh_controlplane.config import ControlPlaneConfig
 from hostmesh_controlplane.edges.operator_api import Call, Caller, Route
 from hostmesh_controlplane.logic import merge
+from hostmesh_controlplane.logic.callers import Told
 from hostmesh_controlplane.logic.catalog import (
     CatalogEndpoint,
     CatalogService,
@@ -57,6 +58,14 @@ class FakeHosts:
     def __init__(self) -> None:
         self.addresses: dict[str, str] = {}
         self.silent: tuple[str, ...] = ()
+        self.told: dict[str, list[tuple[str, Told]]] = {}
+        self.modes: dict[str, dict[str, set[InboundMode]]] = {}
+
+    def callers(self, service: str) -> list[tuple[str, Told]]:
+        return self.told.get(service, [])
+
+    def own_modes(self, service: str) -> dict[str, set[InboundMode]]:
+        return self.modes.get(service, {})
 
     def connected(self, host_id: str) -> str:
         return self.addresses.get(host_id, "")
