@@ -69,7 +69,7 @@ class _Watched:
     task: asyncio.Task[None] | None = None
     answered: bool = False
     instances: frozenset[tuple[str, str]] = frozenset()
-    """Node and ServiceID of the last answer."""
+    """Node and ServiceID of the last answer, and those that went while the sentinel was empty."""
 
 
 class ConsulWatch:
@@ -241,7 +241,10 @@ class ConsulWatch:
         sentinel = None if watched.answered else self._servers
         if watched.instances - present:
             sentinel = await self._sentinel_now()
-        watched.answered, watched.instances = True, present
+        watched.answered = True
+        # What an unreadable catalog lacks is still missing from its next answer, whose index may
+        # have moved: that one asks for the sentinel too.
+        watched.instances = present | watched.instances if sentinel == 0 else present
         self._emit(ConsulService(self._rules.source, service, instances, facts, sentinel))
         self._tell_synced()
 

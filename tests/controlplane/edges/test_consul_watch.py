@@ -227,6 +227,28 @@ def test_a_lost_acl_is_told_with_an_empty_sentinel_and_its_end_is_noticed() -> N
     asyncio.run(run())
 
 
+def test_every_answer_while_an_acl_is_lost_has_the_empty_sentinel_however_its_index_moves() -> None:
+    async def run() -> None:
+        fake = FakeConsul({"reviews": instances(range(3))})
+        async with serving(fake), watching(fake) as seen:
+            await seen.until(synced)
+            await asyncio.sleep(0.1)
+            fake.acl_lost = True
+            for _ in range(3):
+                after = len(seen.facts)
+                await fake.move(fake.index + 1)
+                lost = await seen.service(0, after=after)
+                assert lost.sentinel == 0
+                await asyncio.sleep(0.1)
+            after = len(seen.facts)
+            fake.acl_lost = False
+            fake.services["reviews"] = instances(range(2))
+            await fake.move(fake.index + 1)
+            assert (await seen.service(2, after=after)).sentinel == SERVERS, "it can be believed"
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize(("status", "text"), [(403, "ACL not found"), (500, "No cluster leader")])
 def test_a_source_that_refuses_is_away_and_comes_back(status: int, text: str) -> None:
     async def run() -> None:
