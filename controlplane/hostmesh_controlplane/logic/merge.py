@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from immutables import Map
 
-from hostmesh_controlplane.logic import visibility
+from hostmesh_controlplane.logic import visibility, weights
 from hostmesh_controlplane.logic.catalog import SourceChanged, SourceStatus
 from hostmesh_controlplane.logic.key_index import (
     Claims,
@@ -66,10 +66,15 @@ class MergeState:
     """When the input at hand is taken in (seconds since the epoch): it marks what that sets."""
 
     @property
+    def sources_heard(self) -> bool:
+        """Whether every source is there and has told all that it lists."""
+        standings = [self.standings.get(name) for name, _ in self.rules.sources]
+        return all(s is not None and s.healthy and s.synced for s in standings)
+
+    @property
     def sources_certain(self) -> bool:
         """Whether "no catalog lists it" can be believed: all healthy, synced, holding nothing."""
-        standings = [self.standings.get(name) for name, _ in self.rules.sources]
-        return all(s is not None and s.healthy and s.synced and not s.held for s in standings)
+        return self.sources_heard and not any(s.held for s in self.standings.values())
 
     def record(self, host: str) -> ServiceRecord:
         """Give the stored part of a service."""
@@ -215,6 +220,16 @@ def _without_unlisted(
     return replace(record, ended=tuple(ended))
 
 
+def _limited(state: MergeState, inputs: Inputs) -> Inputs:
+    """Settle what catalogs' weights count up to, once all of them have spoken."""
+    record = inputs.record
+    known = record.weight_limit or record.state is ServiceState.PLAIN
+    if known or inputs.empty or not state.sources_heard:
+        return inputs
+    limit = weights.largest(inputs.listings, inputs.instances)
+    return replace(inputs, record=replace(record, weight_limit=limit))
+
+
 def _as_demanded(state: MergeState, inputs: Inputs) -> Inputs:
     """Raise the state where a static document demands mesh."""
     if inputs.record.state is ServiceState.MESH:
@@ -322,7 +337,7 @@ def _settled(
     named = {h for name in (*changed, *hosts) for h in visibility.claimants(state.aliases, name)}
     for host in sorted({*changed, *hosts, *named}):
         inputs = _beside_others(state, host, state.inputs.get(host, Inputs()))
-        inputs = _as_demanded(state, _forget_refusals(inputs))
+        inputs = _limited(state, _as_demanded(state, _forget_refusals(inputs)))
         state = _kept_or_dropped(state, host, inputs)
         if inputs.record != before.record(host):
             records.append((host, inputs.record))

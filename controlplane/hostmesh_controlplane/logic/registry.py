@@ -245,9 +245,21 @@ def _addresses(
         for address, problem in problems.items()
         if problem
     )
+    if listed and not good:
+        good = _held(declared, host, around)
     if not good:
         raise _Refused(Why.ADDRESS, said)
     return good, said
+
+
+def _held(declared: Declaration, host: Claimant, around: Surroundings) -> tuple[str, ...]:
+    """Give the addresses by which the host has the service now: what it holds by right, no
+    catalog's word takes away.
+    """
+    own = sorted({*host.proven, *host.interfaces, *declared.addresses})
+    keys = (EndpointKey(declared.network, address, declared.endpoint_port) for address in own)
+    held = (k.address for k in keys if around.holder(k) == (host.host_id, declared.host))
+    return _one_per_family(a for a in held if not _unusable(a, host, around))
 
 
 def _listed(declared: Declaration, host: Claimant, around: Surroundings) -> tuple[str, ...]:

@@ -54,6 +54,8 @@ class ServiceRecord:
     ended: tuple[EndpointKey, ...] = ()
     """Keys whose lease ended: out, whatever a catalog still says of them."""
     kept: KeptService | None = None
+    weight_limit: int = 0
+    """What a catalog's weights count up to (`logic/weights`); 0 = not settled yet."""
 
     def to_bytes(self) -> bytes:
         """Give the stored form."""
@@ -65,6 +67,7 @@ class ServiceRecord:
                 "inbound": self.inbound.value if self.inbound else None,
                 "inbound_set": [self.inbound_set.at, self.inbound_set.by],
                 "unmeshed_cidrs": list(self.unmeshed_cidrs),
+                "weight_limit": self.weight_limit,
                 "ended": [[key.network, key.address, key.port] for key in self.ended],
                 "kept": kept
                 and {
@@ -88,6 +91,7 @@ class ServiceRecord:
             inbound=InboundMode(stored["inbound"]) if stored["inbound"] else None,
             inbound_set=Mark(*stored.get("inbound_set", ())),
             unmeshed_cidrs=tuple(stored["unmeshed_cidrs"]),
+            weight_limit=stored.get("weight_limit", 0),
             ended=tuple(EndpointKey(*key) for key in stored["ended"]),
             kept=kept
             and KeptService(
@@ -186,7 +190,7 @@ def allow_unmeshed(
             refused=f"cannot allow unmeshed endpoints of {service.host}: it is plain, so all of "
             "its endpoints are reached as their catalog says already",
         )
-    lowered = _set_state(record, ServiceState.MIXED, cidrs, mark)
+    lowered = replace(_set_state(record, ServiceState.MIXED, cidrs, mark), weight_limit=0)
     unmeshed = [endpoint for endpoint in service.endpoints if not endpoint.meshed]
     admitted = tuple(e for e in unmeshed if lowered.admits_unmeshed(e.key.address))
     return Decision(lowered, admitted=admitted)

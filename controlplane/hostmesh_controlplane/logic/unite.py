@@ -7,8 +7,9 @@ the worst of all; what differs is said in a sentence and never silent. `merge` k
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from hostmesh_controlplane.logic import identities, service_ports
+from hostmesh_controlplane.logic import catalog_health, identities, service_ports, weights
 from hostmesh_controlplane.logic.catalog import CatalogEndpoint, CatalogService
+from hostmesh_controlplane.logic.catalog_health import Place, Word
 from hostmesh_controlplane.logic.service_ports import REGISTERED, Ports
 from hostmesh_controlplane.logic.service_state import ServiceRecord
 from hostmesh_controlplane.logic.vips import VipRecord
@@ -87,7 +88,11 @@ class _Draft:
     endpoints: list[Endpoint] = field(default_factory=list)
     withheld: list[Withheld] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
+    words: dict[Place, Word] = field(default_factory=dict)
+    """What host and catalogs say of each registered instance's health."""
 
+
+SHOWN_CONFLICTS = 50
 
 Listed = list[tuple[str, CatalogEndpoint]]
 """What catalogs say of one endpoint, by precedence."""
@@ -108,6 +113,10 @@ def unite(host: str, inputs: Inputs, rules: Rules) -> Service | None:
         for port, listed in sorted(groups[key].items()):
             _add_unmeshed(draft, key, port, listed)
     _drop_refusing(draft)
+    endpoints, said = catalog_health.bounded(
+        draft.endpoints, draft.words, mesh=inputs.record.state is ServiceState.MESH
+    )
+    draft.conflicts += said
     first = inputs.listings[0][1] if inputs.listings else None
     short = identities.short_name(host, draft.namespace, mesh_domain=rules.mesh_domain)
     return Service(
@@ -121,10 +130,10 @@ def unite(host: str, inputs: Inputs, rules: Rules) -> Service | None:
         state=inputs.record.state,
         inbound=inputs.record.inbound,
         identities=draft.accepted,
-        endpoints=tuple(sorted(draft.endpoints, key=lambda e: (e.key, e.service_port))),
+        endpoints=tuple(sorted(endpoints, key=lambda e: (e.key, e.service_port))),
         withheld=tuple(sorted(draft.withheld, key=lambda w: (w.key, w.source, w.reason))),
         sources=_sources(rules, [s for s, _ in inputs.listings], registered=bool(live)),
-        conflicts=tuple(dict.fromkeys([*draft.conflicts, *draft.ports.conflicts])),
+        conflicts=_some(dict.fromkeys([*draft.conflicts, *draft.ports.conflicts])),
     )
 
 
@@ -289,6 +298,8 @@ def _registered(
                 f"{own.key} has the labels of its registration ({_text(instance.labels)}); "
                 f"{source} says {_text(other.labels)}"
             )
+    since = min((e.unwell_since for _, e in listed if e.unwell_since), default=0.0)
+    draft.words[port, own.key] = Word(instance.health, endpoint.health, since)
     return replace(
         endpoint,
         workload_port=instance.workload_port,
@@ -322,11 +333,10 @@ def _add_unmeshed(draft: _Draft, key: EndpointKey, port: int, listed: Listed) ->
 
 def _united(draft: _Draft, key: EndpointKey, port: int, listed: Listed) -> Endpoint:
     said = [endpoint for _, endpoint in listed]
-    weights = {source: e.weight for source, e in listed if e.weight != 1}
-    if len(set(weights.values())) > 1:
-        first, *rest = weights.items()
-        others = ", ".join(f"{source} says {weight}" for source, weight in rest)
-        draft.conflicts.append(f"{key} has weight {first[1]} as {first[0]} says; {others}")
+    trusted = frozenset(s for s, _ in listed if draft.rules.kind(s) in ("static", ""))
+    limit = draft.inputs.record.weight_limit
+    weight, sentences = weights.settled(key, listed, limit=limit, unlimited=trusted)
+    draft.conflicts += sentences
     labels: dict[str, str] = {}
     for endpoint in reversed(said):
         labels.update(endpoint.labels)
@@ -337,7 +347,7 @@ def _united(draft: _Draft, key: EndpointKey, port: int, listed: Listed) -> Endpo
         workload_port=key.port,
         locality=next((e.locality for e in said if e.locality != Locality()), Locality()),
         datacenter=next((e.datacenter for e in said if e.datacenter), ""),
-        weight=next(iter(weights.values()), 1),
+        weight=weight,
         health=Health.worst(*(e.health for e in said)),
         reasons=tuple(f"{source}: {e.reason or e.health}" for source, e in unwell),
         labels=tuple(sorted(labels.items())),
@@ -368,6 +378,13 @@ def _drop_refusing(draft: _Draft) -> None:
         draft.withheld += [
             Withheld(endpoint.key, s, reason, origins.get(s, Origin())) for s in endpoint.sources
         ]
+
+
+def _some(sentences: Iterable[str]) -> tuple[str, ...]:
+    """Give the first ones, and how many more there are: a catalog's writer can make thousands."""
+    found = tuple(sentences)
+    more = len(found) - SHOWN_CONFLICTS
+    return (*found[:SHOWN_CONFLICTS], f"and {more} more") if more > 0 else found
 
 
 def _text(labels: Labels) -> str:

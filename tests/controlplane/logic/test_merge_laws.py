@@ -80,12 +80,15 @@ facts = st.lists(st.one_of(listings(), registrations()), max_size=8)
 
 
 def fresh() -> Mesh:
-    """A mesh whose services are mixed already: births depend on the order by design."""
+    """A mesh whose services are mixed already: births depend on the order by design, and so does
+    the limit of weights that is settled at them.
+    """
+    mixed = ServiceRecord(ServiceState.MIXED, weight_limit=2)
     mesh = Mesh()
     for number, host in enumerate(HOSTS):
         vip = VipRecord(f"240.240.0.{number + 1}", f"fd48::{number + 1}", 80)
         mesh.take(merge.set_vip(mesh.state, host, vip))
-        mesh.take(merge.set_record(mesh.state, host, ServiceRecord(ServiceState.MIXED)))
+        mesh.take(merge.set_record(mesh.state, host, mixed))
     return mesh
 
 

@@ -155,6 +155,19 @@ def test_a_second_family_that_is_not_proven_is_left_out_and_said_so() -> None:
     assert "[fd00::4]:8080 refused" in decision.accepted[0].note
 
 
+def test_what_a_host_holds_by_right_no_catalogs_word_takes_away() -> None:
+    world = World(
+        interfaces=frozenset({"172.17.0.1"}),
+        catalog={WEB: {key("172.17.0.1")}},
+        holders={key("10.0.0.4"): (HOST, WEB)},
+    )
+    decision = world.decide(service())
+    assert keys_of(decision) == ["10.0.0.4:8080"]
+    assert "172.17.0.1" in decision.accepted[0].note
+    world.holders = {key("10.0.0.4"): (HOST, f"api.default.{DOMAIN}")}
+    assert keys_of(world.decide(service())) == []
+
+
 def test_a_refused_address_says_what_was_seen_what_is_covered_and_which_command_allows_it() -> None:
     world = World(
         source="192.168.0.4",
