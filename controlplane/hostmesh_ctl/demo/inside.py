@@ -5,7 +5,7 @@ import http.client
 import os
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hostmesh_core.errors import HostmeshError
@@ -20,12 +20,37 @@ class NoAnswer(HostmeshError):
 
 def connect(pid: int, address: str, port: int, *, seconds: float = 5.0) -> socket.socket:
     """Connect from the network of process `pid` to `address`. Raises NoAnswer."""
+    try:
+        return _made(pid, lambda: socket.create_connection((address, port), timeout=seconds))
+    except OSError as error:
+        raise NoAnswer(f"cannot connect to {address} port {port} inside: {error}") from error
+
+
+def listen(pid: int, address: str, port: int) -> socket.socket:
+    """Listen in the network of process `pid`; what is accepted is served out here. Raises NoAnswer.
+
+    The address `::` takes IPv4 too.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    both = address == "::"
+    try:
+        return _made(
+            pid,
+            lambda: socket.create_server(
+                (address, port), family=family, backlog=256, dualstack_ipv6=both
+            ),
+        )
+    except OSError as error:
+        raise NoAnswer(f"cannot listen on {address} port {port} inside: {error}") from error
+
+
+def _made(pid: int, make: Callable[[], socket.socket]) -> socket.socket:
     results: list[socket.socket | OSError] = []
 
     def work() -> None:
         try:
             _enter(pid)
-            results.append(socket.create_connection((address, port), timeout=seconds))
+            results.append(make())
         except OSError as error:
             results.append(error)
 
@@ -33,10 +58,9 @@ def connect(pid: int, address: str, port: int, *, seconds: float = 5.0) -> socke
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    result = results[0]
-    if isinstance(result, OSError):
-        raise NoAnswer(f"cannot connect to {address} port {port} inside: {result}") from result
-    return result
+    if isinstance(results[0], OSError):
+        raise results[0]
+    return results[0]
 
 
 def _enter(pid: int) -> None:

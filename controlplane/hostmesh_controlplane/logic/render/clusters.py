@@ -8,7 +8,7 @@ states none gets a TLS socket without a certificate: refused, never plaintext.
 from typing import Any
 
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
-from envoy.config.core.v3 import protocol_pb2, socket_option_pb2
+from envoy.config.core.v3 import socket_option_pb2
 from envoy.extensions.matching.common_inputs.transport_socket.v3 import (
     transport_socket_inputs_pb2 as socket_inputs_pb2,
 )
@@ -16,7 +16,7 @@ from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from xds.core.v3 import extension_pb2
 from xds.type.matcher.v3 import matcher_pb2
 
-from hostmesh_controlplane.logic.render import tls
+from hostmesh_controlplane.logic.render import tls, unchanged
 from hostmesh_controlplane.logic.render.encoding import (
     UNLIMITED,
     ads,
@@ -158,17 +158,16 @@ def _described(view: ClusterView, facts: ClusterFacts) -> dict[str, Any]:
 def _set_http_options(rendered: Any, facts: ClusterFacts) -> None:
     if not facts.protocol.is_http:
         return
-    options = http_protocol_options_pb2.HttpProtocolOptions()
+    options = http_protocol_options_pb2.HttpProtocolOptions(
+        common_http_protocol_options=unchanged.limits(of_answers=True)
+    )
     if facts.protocol is Protocol.HTTP:
-        options.explicit_http_config.http_protocol_options.SetInParent()
+        options.explicit_http_config.http_protocol_options.CopyFrom(unchanged.http1())
     else:
         options.explicit_http_config.http2_protocol_options.SetInParent()
     if facts.state is ServiceState.MIXED:
-        options.common_http_protocol_options.CopyFrom(
-            protocol_pb2.HttpProtocolOptions(
-                max_connection_duration=seconds(_MIXED_CONNECTION_SECONDS)
-            )
-        )
+        longest = seconds(_MIXED_CONNECTION_SECONDS)
+        options.common_http_protocol_options.max_connection_duration.CopyFrom(longest)
     rendered.typed_extension_protocol_options[HTTP_OPTIONS].CopyFrom(packed(options))
 
 

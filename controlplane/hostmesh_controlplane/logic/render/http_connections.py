@@ -15,7 +15,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 )
 from envoy.type.matcher.v3 import regex_pb2, string_pb2
 
-from hostmesh_controlplane.logic.render import http_filters
+from hostmesh_controlplane.logic.render import http_filters, unchanged
 from hostmesh_controlplane.logic.render.encoding import ads, seconds
 from hostmesh_controlplane.logic.render.network_filters import network_filter
 from hostmesh_controlplane.logic.render.routes import HARMLESS_METHODS
@@ -72,12 +72,17 @@ def _manager(*, stat_prefix: str, route: str, direction: str) -> Any:
         http_filters=http_filters.slots(direction),
         stream_idle_timeout=seconds(0),
         server_header_transformation=Hcm.PASS_THROUGH,
-        upgrade_configs=[Hcm.UpgradeConfig(upgrade_type="websocket")],
+        upgrade_configs=[Hcm.UpgradeConfig(upgrade_type=kind) for kind in unchanged.UPGRADES],
+        http_protocol_options=unchanged.http1(),
+        common_http_protocol_options=unchanged.limits(),
+        proxy_100_continue=True,
+        preserve_external_request_id=True,
     )
+    manager.max_request_headers_kb.value = unchanged.HEADERS_KIB
+    manager.generate_request_id.value = False
     manager.rds.route_config_name = route
     manager.rds.config_source.CopyFrom(ads(wait_for_ever=True))
     manager.use_remote_address.value = False
-    manager.http_protocol_options.accept_http_10 = True
     return manager
 
 

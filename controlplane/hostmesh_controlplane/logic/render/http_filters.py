@@ -62,7 +62,7 @@ def slots(direction: str) -> tuple[Any, ...]:
         _inline(FAULT, fault_pb2.HTTPFault()),
         _active(GRPC_STATS, grpc_stats_pb2.FilterConfig(emit_filter_state=True)),
         _on_demand(direction),
-        _active(ROUTER, router_pb2.Router()),
+        _active(ROUTER, router_pb2.Router(suppress_envoy_headers=True)),
     )
 
 

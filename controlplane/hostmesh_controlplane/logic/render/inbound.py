@@ -20,7 +20,7 @@ from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.network.rbac.v3 import rbac_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
-from hostmesh_controlplane.logic.render import callers, http_connections, tls
+from hostmesh_controlplane.logic.render import callers, http_connections, tls, unchanged
 from hostmesh_controlplane.logic.render.clusters import HTTP_OPTIONS, unlimited
 from hostmesh_controlplane.logic.render.encoding import (
     address,
@@ -54,6 +54,9 @@ _ORIGINAL_DST = "envoy.network.transport_socket.original_dst_address"
 _FOR_EVER_SECONDS = 31_536_000
 """A year: Envoy looks for idle destinations this often, and each one is this host itself."""
 _CONNECT_SECONDS = 10
+_IDLE_SECONDS = 1.5
+"""Shorter than any server's keep-alive (gunicorn's 2 s), so that no app ends a connection just as
+a request goes out on it: that request would be lost. A new connection on one host costs little."""
 
 
 def virtual_inbound(view: InboundView) -> bytes:
@@ -275,9 +278,12 @@ def _http_options(protocol: Protocol) -> Any:
 
     An app on an `http` port may know h2c too and was reachable by it before it joined.
     """
-    options = http_protocol_options_pb2.HttpProtocolOptions()
+    options = http_protocol_options_pb2.HttpProtocolOptions(
+        common_http_protocol_options=unchanged.limits(of_answers=True)
+    )
+    options.common_http_protocol_options.idle_timeout.CopyFrom(seconds(_IDLE_SECONDS))
     if protocol is Protocol.HTTP:
-        options.use_downstream_protocol_config.http_protocol_options.SetInParent()
+        options.use_downstream_protocol_config.http_protocol_options.CopyFrom(unchanged.http1())
         options.use_downstream_protocol_config.http2_protocol_options.SetInParent()
     else:
         options.explicit_http_config.http2_protocol_options.SetInParent()

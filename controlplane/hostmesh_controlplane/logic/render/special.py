@@ -3,7 +3,7 @@
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
-from hostmesh_controlplane.logic.render import tls
+from hostmesh_controlplane.logic.render import tls, unchanged
 from hostmesh_controlplane.logic.render.clusters import (
     HTTP_OPTIONS,
     Sockets,
@@ -30,8 +30,10 @@ def black_hole() -> bytes:
 
 def passthrough() -> bytes:
     """Render the cluster that leads where the client was going, as if there were no mesh."""
-    options = http_protocol_options_pb2.HttpProtocolOptions()
-    options.use_downstream_protocol_config.http_protocol_options.SetInParent()
+    options = http_protocol_options_pb2.HttpProtocolOptions(
+        common_http_protocol_options=unchanged.limits(of_answers=True)
+    )
+    options.use_downstream_protocol_config.http_protocol_options.CopyFrom(unchanged.http1())
     options.use_downstream_protocol_config.http2_protocol_options.SetInParent()
     rendered = cluster_pb2.Cluster(
         name=names.PASSTHROUGH_CLUSTER,

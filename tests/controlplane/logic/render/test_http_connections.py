@@ -15,9 +15,28 @@ OUTBOUND = read(http_connections.outbound(9080))
 def test_both_pass_what_apps_speak() -> None:
     for manager in (INBOUND, OUTBOUND):
         assert manager.http_protocol_options.accept_http_10
-        assert [each.upgrade_type for each in manager.upgrade_configs] == ["websocket"]
-        assert manager.stream_idle_timeout.ToNanoseconds() == 0
+        upgrades = [each.upgrade_type for each in manager.upgrade_configs]
+        assert upgrades == ["websocket", "tcp", "spdy/3.1"]
+        assert manager.proxy_100_continue
+        assert manager.max_request_headers_kb.value == 1024
+        assert manager.common_http_protocol_options.max_headers_count.value == 10_000
+
+
+def test_no_timeout_ends_a_silent_request() -> None:
+    """Zero is none; Envoy's own defaults are 5 minutes for the first and none for the others."""
+    for manager in (INBOUND, OUTBOUND):
         assert manager.HasField("stream_idle_timeout")
+        for field in ("stream_idle_timeout", "request_timeout", "request_headers_timeout"):
+            assert getattr(manager, field).ToNanoseconds() == 0
+        longest = manager.common_http_protocol_options.max_stream_duration
+        assert longest.ToNanoseconds() == 0
+
+
+def test_no_request_id_is_made_up_and_none_is_replaced() -> None:
+    for manager in (INBOUND, OUTBOUND):
+        assert manager.generate_request_id.value is False
+        assert manager.HasField("generate_request_id")
+        assert manager.preserve_external_request_id
 
 
 def test_routes_come_by_rds() -> None:

@@ -1,8 +1,10 @@
 from typing import Any
 
 import pytest
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
 from hostmesh_controlplane.logic.render import inbound
+from hostmesh_controlplane.logic.render.clusters import HTTP_OPTIONS
 from hostmesh_controlplane.logic.render.views import InboundPortView, InboundView
 from hostmesh_controlplane.logic.scope import InboundPort
 from hostmesh_core import type_urls
@@ -154,3 +156,19 @@ def test_a_mesh_port_with_a_stated_app_needs_no_memory() -> None:
     port = mesh.inbound_port(5432, mesh_port=7000, listen=("127.0.0.1", 5432))
     body = inbound.mesh_port_listener(one(port))
     assert b"original_dst_address" not in body
+
+
+def test_nothing_is_added_to_how_long_an_app_may_take() -> None:
+    port = one(mesh.inbound_port(9080))
+    found = message(type_urls.ROUTE, inbound.route_configuration(port))
+    (route,) = found.virtual_hosts[0].routes
+    assert route.route.HasField("timeout")
+    assert route.route.timeout.ToNanoseconds() == 0
+    assert route.route.max_stream_duration.max_stream_duration.ToNanoseconds() == 0
+
+
+def test_envoy_ends_an_idle_connection_to_an_app_before_the_app_does() -> None:
+    found = message(type_urls.CLUSTER, inbound.cluster(one(mesh.inbound_port(9080))))
+    options = http_protocol_options_pb2.HttpProtocolOptions()
+    found.typed_extension_protocol_options[HTTP_OPTIONS].Unpack(options)
+    assert options.common_http_protocol_options.idle_timeout.ToTimedelta().total_seconds() < 2
