@@ -9,7 +9,7 @@ import click
 from hostmesh_core.errors import BadInput
 from hostmesh_ctl import output
 from hostmesh_ctl.context import Context, output_option, pass_context
-from hostmesh_ctl.output import columns, field, rows_of
+from hostmesh_ctl.output import Row, columns, field, rows_of
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -40,6 +40,7 @@ def token() -> None:
 @click.option("--ttl", default="1h", show_default=True, help="As in 30s, 15m, 1h, 2d.")
 @click.option("--require-mesh", is_flag=True, help="Services born with it start in state mesh.")
 @click.option("--out", type=click.Path(dir_okay=False), help="Write it here (0600), not to stdout.")
+@output_option
 @pass_context
 def token_create(ctx: Context, /, *, out: str | None, ttl: str, **options: object) -> None:
     """Make a token. Without --service it is for a pure client, which can register nothing.
@@ -55,16 +56,26 @@ def token_create(ctx: Context, /, *, out: str | None, ttl: str, **options: objec
     if not isinstance(answer, dict):
         raise BadInput(f"cannot read the control plane's answer: {type(answer).__name__}")
     text = str(answer["token"])
+    if out is not None:
+        _write_secret(Path(out), text)
+    if ctx.output != "table":
+        ctx.show(_token_answer(answer, out), str)
+        return
     if out is None:
         click.echo(text)
-    else:
-        _write_secret(Path(out), text)
     where = f"written to {out}; " if out else ""
     click.echo(
         f"{where}token {answer['id']} for {answer['covers']}, {answer['uses']} use(s), {ttl}; "
         "on the host: hostmesh-agent join --token-file FILE",
         err=True,
     )
+
+
+def _token_answer(answer: Row, out: str | None) -> dict[str, object]:
+    """Give the answer for machines: the secret itself, or the file that holds it."""
+    if out is None:
+        return dict(answer)
+    return {key: value for key, value in answer.items() if key != "token"} | {"file": out}
 
 
 def _write_secret(path: Path, text: str) -> None:

@@ -143,6 +143,25 @@ def test_a_token_goes_to_stdout_and_its_story_to_stderr(tmp_path: Path) -> None:
     assert "secret" not in result.stderr
 
 
+@pytest.mark.parametrize("where", ["stdout", "file"])
+def test_a_token_for_machines_has_its_secret_or_the_file_that_holds_it(
+    tmp_path: Path, where: str
+) -> None:
+    target = tmp_path / "web.token"
+    out = ["--out", str(target)] if where == "file" else []
+    result = _run(tmp_path, "token", "create", "--service", "web", *out, "--output", "json")
+    assert result.exit_code == 0
+    answer = json.loads(result.stdout)
+    assert (answer["id"], answer["covers"], answer["uses"]) == ("id", "default/web", 1)
+    if where == "file":
+        assert answer["file"] == str(target)
+        assert target.read_text() == "hm1.id.secret.pin\n"
+        assert "secret" not in result.output
+    else:
+        assert answer["token"] == "hm1.id.secret.pin"
+        assert "secret" not in result.stderr
+
+
 def test_a_token_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     target = tmp_path / "web.token"
     target.write_text("an older one, readable by all")

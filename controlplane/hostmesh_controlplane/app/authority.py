@@ -252,9 +252,11 @@ class Authority:
         """Give every record, by host id."""
         return self._hosts.all()
 
-    def find_host(self, text: str) -> HostRecord:
+    def find_host(
+        self, text: str, *, connected: Callable[[str], bool] = lambda _: False
+    ) -> HostRecord:
         """Give the host of an id, its beginning, or a name. Raises BadInput."""
-        return host_record.find(self._hosts.all(), text)
+        return host_record.find(self._hosts.all(), text, connected=connected)
 
     def is_revoked(self, host_id: str) -> bool:
         """Whether this host may do nothing here: it was revoked, or it never joined."""

@@ -63,8 +63,16 @@ class HostMesh(Protocol):
     def inbound_mode(self, service: str, declared: InboundMode | None) -> InboundMode:
         """Give what a host's Envoy accepts for a service; `declared` is the host's own word."""
 
-    def on_instances(self, host_id: str, instances: tuple[RegisteredInstance, ...]) -> Done:
-        """Take the complete registration of a host; none = it left in order."""
+    def on_instances(
+        self,
+        host_id: str,
+        instances: tuple[RegisteredInstance, ...],
+        withdrawn: tuple[RegisteredInstance, ...] = (),
+    ) -> Done:
+        """Take the complete registration of a host; none = it left in order.
+
+        `withdrawn`: what it still registers and may no more: out, whatever catalogs say.
+        """
 
     def on_lease_ended(self, host_id: str, instances: tuple[RegisteredInstance, ...]) -> Done:
         """Take that a host is silent or revoked: these are out, whatever catalogs say."""

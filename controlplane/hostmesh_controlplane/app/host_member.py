@@ -105,6 +105,18 @@ class Member:
         outbound, refused = outbound_identities(said.outbound, grant, port=own.ports.outbound)
         return Outcome(registered, declared, outbound, refused, own)
 
+    def withdrawn(
+        self, instances: tuple[RegisteredInstance, ...]
+    ) -> tuple[RegisteredInstance, ...]:
+        """Give what counts, is not in `instances`, and which the host still registers: its right
+        to it has ended.
+        """
+        refused = {(one.host, one.workload_port) for one in self.outcome.registered.refused}
+        left = {(one.service, one.workload_port) for one in instances}
+        return tuple(
+            one for one in self.instances if (one.service, one.workload_port) in refused - left
+        )
+
     def verdict(
         self,
         summary: Callable[[str], ServiceSummary],

@@ -38,6 +38,9 @@ class Registry(Protocol):
     def end_held(self) -> tuple[str, ...]:
         """Let the held leases end."""
 
+    def refused(self, host_id: str) -> tuple[str, ...]:
+        """Give the sentences of what is refused to a host now."""
+
 
 class HostMesh:
     """Between the host streams on one side, the merged mesh and the ADS streams on the other."""
@@ -118,13 +121,18 @@ class HostMesh:
     # What hosts say
 
     def on_instances(
-        self, host_id: str, instances: tuple[RegisteredInstance, ...]
+        self,
+        host_id: str,
+        instances: tuple[RegisteredInstance, ...],
+        withdrawn: tuple[RegisteredInstance, ...] = (),
     ) -> Awaitable[object]:
         """Merge a host's complete registration. What left in order is no loss of a catalog's."""
         kept = {key for instance in instances for key in instance.keys}
         before = self._mesh.state.instances.get(host_id, ())
         self._left_registry({key for i in before for key in i.keys} - kept)
-        return self._mesh.apply(lambda state: merge.register(state, host_id, instances))
+        return self._mesh.apply(
+            lambda state: merge.register(state, host_id, instances, withdrawn=withdrawn)
+        )
 
     def on_lease_ended(
         self, host_id: str, instances: tuple[RegisteredInstance, ...]
@@ -233,6 +241,10 @@ class HostMesh:
     def end_held(self) -> tuple[str, ...]:
         """Let those leases end. Raises BadInput where none is held."""
         return self._registry.end_held() if self._registry else ()
+
+    def refused(self, host_id: str) -> tuple[str, ...]:
+        """Give the sentences of what is refused to a host now."""
+        return self._registry.refused(host_id) if self._registry else ()
 
     def scope(self, host_id: str) -> Scope:
         """Give what a host's streams may see."""

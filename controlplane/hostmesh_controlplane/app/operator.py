@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
-from hostmesh_controlplane.app import inbound_modes
+from hostmesh_controlplane.app import host_grants, inbound_modes
 from hostmesh_controlplane.app.authority import Authority
+from hostmesh_controlplane.app.host_grants import HostGrants
 from hostmesh_controlplane.app.inbound_modes import InboundModes
 from hostmesh_controlplane.app.mesh import Mesh
 from hostmesh_controlplane.app.proxies import Applied, Proxies, ProxyStream
@@ -14,7 +15,6 @@ from hostmesh_controlplane.app.service_states import ServiceStates
 from hostmesh_controlplane.edges.operator_api import Call, Route
 from hostmesh_controlplane.logic import answers, service_view
 from hostmesh_controlplane.logic.catalog import SourceStatus
-from hostmesh_controlplane.logic.grants import GrantChange
 from hostmesh_controlplane.logic.host_record import HostRecord
 from hostmesh_controlplane.logic.request_body import RequestBody
 from hostmesh_controlplane.logic.tokens import TokenRecord, TokenRequest, covers
@@ -33,7 +33,7 @@ class CatalogsView(Protocol):
         """Release what is held of a source; gives how many endpoints. Raises BadInput."""
 
 
-class HostsView(inbound_modes.Hosts, Protocol):
+class HostsView(inbound_modes.Hosts, host_grants.Hosts, Protocol):
     """What this asks of the host streams (`app.hosts`)."""
 
     def held(self) -> tuple[str, ...]:
@@ -58,6 +58,7 @@ class Operator:
     ) -> None:
         self._mesh = mesh
         self._states = ServiceStates(mesh)
+        self._grants = HostGrants(mesh, authority, proxies, hosts)
         self._modes = InboundModes(mesh, hosts, authority, mesh_wide=mesh_wide)
         self._authority = authority
         self._proxies = proxies
@@ -119,7 +120,7 @@ class Operator:
 
     async def _proxy_status(self, call: Call) -> object:
         wanted = call.query.get("host")
-        chosen = self._authority.find_host(wanted).host_id if wanted else None
+        chosen = self._find(wanted).host_id if wanted else None
         streams = [s for s in self._proxies.streams() if chosen in (None, s.host_id)]
         return [row for stream in streams for row in self._stream_rows(stream)]
 
@@ -161,16 +162,16 @@ class Operator:
         ended = self._hosts.end_held()
         return {"done": f"{len(ended)} held lease(s) end now", "hosts": list(ended)}
 
+    def _find(self, text: str) -> HostRecord:
+        return self._authority.find_host(
+            text, connected=lambda one: bool(self._hosts.connected(one))
+        )
+
     async def _grant(self, call: Call) -> object:
-        record = self._authority.find_host(call.path["host"])
-        after = await self._authority.grant_change(record.host_id, GrantChange.parse(call.body))
-        return {
-            "done": f"host {record.hostname} may claim: {covers(after.grant)}",
-            "grant": after.grant.to_json(),
-        }
+        return await self._grants.change(self._find(call.path["host"]), call)
 
     async def _revoke(self, call: Call) -> object:
-        record = self._authority.find_host(call.path["host"])
+        record = self._find(call.path["host"])
         body = RequestBody(call.body, what="revoke the host")
         reason = body.text("reason", "")
         body.done()

@@ -150,6 +150,11 @@ class ProxyStream:
         self.waiting.clear()
         self.owner.forget(self)
 
+    def follows(self, clusters: Collection[str]) -> bool:
+        """Whether it subscribes to one of these load assignments."""
+        subscription = self.delta.subscription(type_urls.ENDPOINT)
+        return subscription is not None and any(subscription.covers(name) for name in clusters)
+
     def behind(self, type_url: str, version: int) -> bool:
         """Whether this proxy has yet to apply that version of the type."""
         return self.applied.get(type_url, Applied()).version < version
@@ -296,6 +301,14 @@ class Proxies:
         """Give a host's streams."""
         return self._by_host.get(host_id, {}).values()
 
+    def followers(self, clusters: Collection[str], *, but: str) -> frozenset[str]:
+        """Give the hosts whose proxies follow one of these load assignments; `but` is left out."""
+        return frozenset(
+            stream.host_id
+            for stream in self._streams.values()
+            if stream.host_id != but and stream.follows(clusters)
+        )
+
     async def applied_everywhere(self, clusters: Collection[str], *, seconds: float) -> bool:
         """Wait until every subscriber of these load assignments has applied what it was sent.
 
@@ -304,8 +317,7 @@ class Proxies:
         self._coalescer.flush()
         wanted: dict[str, int] = {}
         for stream in self._streams.values():
-            subscription = stream.delta.subscription(type_urls.ENDPOINT)
-            if subscription is None or not any(subscription.covers(name) for name in clusters):
+            if not stream.follows(clusters):
                 continue
             sent = stream.delta.status()[type_urls.ENDPOINT].sent
             wanted[stream.stream_id] = int(sent or 0)

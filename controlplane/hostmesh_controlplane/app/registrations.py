@@ -182,8 +182,9 @@ class Registrations:
         instances = member.outcome.registered.instances if leased else ()
         settled = None
         if instances != member.instances:
+            withdrawn = member.withdrawn(instances)
             freed = self._hold(member, instances)
-            settled = _future(self._mesh.on_instances(member.host_id, instances))
+            settled = _future(self._mesh.on_instances(member.host_id, instances, withdrawn))
             self._store(member)
             self._offer(freed)
         elif shown_changed:

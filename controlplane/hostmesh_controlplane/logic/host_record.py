@@ -5,7 +5,7 @@ it is told comes from here, never from what the node says of itself.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -106,6 +106,13 @@ class HostRecord:
         )
 
 
+def _told_apart(record: HostRecord, *, newest: HostRecord, live: list[HostRecord]) -> str:
+    marks = ["connected" if record in live else "away"]
+    if record is newest:
+        marks.append("joined last")
+    return f"{record.host_id} ({', '.join(marks)})"
+
+
 def _issued_json(issued: IssuedLast) -> dict[str, object]:
     return {
         "serial": issued.serial,
@@ -114,10 +121,14 @@ def _issued_json(issued: IssuedLast) -> dict[str, object]:
     }
 
 
-def find(records: Iterable[HostRecord], text: str) -> HostRecord:
+def find(
+    records: Iterable[HostRecord], text: str, *, connected: Callable[[str], bool] = lambda _: False
+) -> HostRecord:
     """Give the one host of an id, the beginning of an id, or a hostname.
 
     Raises BadInput for none or several; a whole id or the only host of a name wins over prefixes.
+    A host that left and joined again has two records of one name: the newest is meant where it
+    alone is `connected`.
     """
     hosts = sorted(records, key=lambda record: record.host_id)
     for matches in (
@@ -129,7 +140,11 @@ def find(records: Iterable[HostRecord], text: str) -> HostRecord:
         if len(matches) == 1:
             return matches[0]
         if matches:
-            ids = ", ".join(h.host_id for h in matches[:5])
+            newest = max(matches, key=lambda record: record.enrolled_at)
+            live = [h for h in matches if connected(h.host_id)]
+            if live == [newest] and newest.hostname == text:
+                return newest
+            ids = ", ".join(_told_apart(h, newest=newest, live=live) for h in matches[:5])
             raise BadInput(f"cannot tell which host is meant by {text!r}: {ids}; write the id")
     hint = did_you_mean(text, [h.hostname for h in hosts])
     raise BadInput(f"cannot find host {text!r}{hint}; list them with: hostmesh hosts")

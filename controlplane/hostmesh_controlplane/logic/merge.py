@@ -129,10 +129,17 @@ def source_status(state: MergeState, event: SourceStatus) -> Step:
     return Step(replace(state, standings=state.standings.set(event.source, event)))
 
 
-def register(state: MergeState, host_id: str, instances: Iterable[RegisteredInstance]) -> Step:
+def register(
+    state: MergeState,
+    host_id: str,
+    instances: Iterable[RegisteredInstance],
+    *,
+    withdrawn: Iterable[RegisteredInstance] = (),
+) -> Step:
     """Take in the complete registration of a host; none = it left in order.
 
-    What left in order is reached as its catalogs say again; what fell silent is not: `lease_ended`.
+    What left in order is reached as its catalogs say again. What was `withdrawn` from the host,
+    and what fell silent (`lease_ended`), is not.
     """
     new = tuple(dict.fromkeys(instances))
     old = state.instances.get(host_id, ())
@@ -148,6 +155,8 @@ def register(state: MergeState, host_id: str, instances: Iterable[RegisteredInst
         inputs = touched.inputs[host]
         record = replace(inputs.record, kept=None)
         touched = _with_inputs(touched, host, replace(inputs, record=record))
+    for instance in withdrawn:
+        touched = _out(state, touched, instance)
     return _settled(state, touched, {}, hosts=_affected(state, old, new))
 
 
@@ -156,16 +165,21 @@ def lease_ended(state: MergeState, host_id: str) -> Step:
     old = state.instances.get(host_id, ())
     touched = _instances_changed(state, host_id, ())
     for instance in old:
-        inputs = touched.inputs[instance.service]
-        still = {key for other in inputs.instances for key in instance_keys(other)}
-        ended = (instance_keys(instance) & keys_of(inputs.listings)) - still
-        record = replace(
-            inputs.record,
-            ended=tuple(sorted({*inputs.record.ended, *ended})),
-            kept=_kept(state, instance.service, inputs),
-        )
-        touched = _with_inputs(touched, instance.service, replace(inputs, record=record))
+        touched = _out(state, touched, instance)
     return _settled(state, touched, {}, hosts=_affected(state, old, ()))
+
+
+def _out(before: MergeState, state: MergeState, instance: RegisteredInstance) -> MergeState:
+    """Note that an instance is out, whatever catalogs say of it."""
+    inputs = state.inputs[instance.service]
+    still = {key for other in inputs.instances for key in instance_keys(other)}
+    ended = (instance_keys(instance) & keys_of(inputs.listings)) - still
+    record = replace(
+        inputs.record,
+        ended=tuple(sorted({*inputs.record.ended, *ended})),
+        kept=_kept(before, instance.service, inputs),
+    )
+    return _with_inputs(state, instance.service, replace(inputs, record=record))
 
 
 def set_record(state: MergeState, host: str, record: ServiceRecord) -> Step:

@@ -52,7 +52,7 @@ class ServiceRecord:
     unmeshed_cidrs: tuple[str, ...] = ()
     """In state mixed: the only networks whose unmeshed endpoints are reached; empty = all."""
     ended: tuple[EndpointKey, ...] = ()
-    """Keys whose lease ended: out, whatever a catalog still says of them."""
+    """Keys whose lease or grant ended: out, whatever a catalog still says of them."""
     kept: KeptService | None = None
     weight_limit: int = 0
     """What a catalog's weights count up to (`logic/weights`); 0 = not settled yet."""

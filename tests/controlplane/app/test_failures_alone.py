@@ -136,11 +136,14 @@ class FailingMesh(FakeMesh):
         super().on_inbound(host_id, *what)  # type: ignore[arg-type]
 
     def on_instances(
-        self, host_id: str, instances: tuple[RegisteredInstance, ...]
+        self,
+        host_id: str,
+        instances: tuple[RegisteredInstance, ...],
+        withdrawn: tuple[RegisteredInstance, ...] = (),
     ) -> "asyncio.Future[object] | None":
         if host_id == self.broken:
             raise RuntimeError("cannot take in")
-        return super().on_instances(host_id, instances)
+        return super().on_instances(host_id, instances, withdrawn)
 
     def on_lease_ended(self, host_id: str, instances: tuple[RegisteredInstance, ...]) -> None:
         if host_id == self.broken:

@@ -85,7 +85,8 @@ def test_a_grant_is_widened_and_said_in_full(tmp_path: Path) -> None:
         done = await desk.call("POST /v1/hosts/{host}/grant", body, host=host_id[:6])
         assert isinstance(done, dict)
         assert done["done"] == (
-            "host web-1 may claim: services default/ratings, default/reviews; addresses 10.1.0.0/16"
+            f"host web-1 ({host_id[:8]}) may claim: services default/ratings, default/reviews; "
+            "addresses 10.1.0.0/16"
         )
 
     run(tmp_path, play)

@@ -254,3 +254,14 @@ def test_a_refusal_is_logged_in_one_line_with_the_proxy_s_words(
     assert "bad\\nweb: no field" in nack
     assert len(rejected) < MOST_DETAIL + 200
     assert len(stream.applied[type_urls.ROUTE].rejected) == MOST_DETAIL
+
+
+def test_who_follows_a_load_assignment_is_known_by_host() -> None:
+    play = Play()
+    play.proxies.release()
+    subscribe(play.open(A, "a1"), type_urls.ENDPOINT, "web")
+    subscribe(play.open(A, "a2"), type_urls.ENDPOINT, "web")
+    subscribe(play.open(B, "b1"), type_urls.ENDPOINT, "api")
+    play.open("host-c", "c1")
+    assert play.proxies.followers({"web"}, but="") == {A}
+    assert play.proxies.followers({"web", "api"}, but=A) == {B}

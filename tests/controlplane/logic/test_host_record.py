@@ -63,8 +63,38 @@ def test_no_host_is_found_by(text: str, words: str) -> None:
 
 def test_an_ambiguous_beginning_lists_the_ids() -> None:
     near = _host("a1b2" + "1" * 28, "x")
-    with pytest.raises(BadInput, match=f"{WEB1.host_id}, {near.host_id}; write the id"):
+    with pytest.raises(BadInput, match="write the id") as caught:
         host_record.find([*ALL, near], "a1b2")
+    assert WEB1.host_id in str(caught.value)
+    assert near.host_id in str(caught.value)
+
+
+LEFT = _host("c" * 32, "web-9", enrolled_at=1.0)
+AGAIN = _host("d" * 32, "web-9", enrolled_at=2.0)
+
+
+@pytest.mark.parametrize(
+    ("connected", "expected"),
+    [
+        pytest.param({AGAIN.host_id}, AGAIN, id="it left and joined again"),
+        pytest.param(
+            set(), f"{LEFT.host_id} (away), {AGAIN.host_id} (away, joined last)", id="away"
+        ),
+        pytest.param({LEFT.host_id}, f"{LEFT.host_id} (connected)", id="the newest is not there"),
+        pytest.param({LEFT.host_id, AGAIN.host_id}, "(connected, joined last)", id="two of a name"),
+    ],
+)
+def test_of_two_records_of_a_name_the_newest_is_meant_where_it_alone_is_there(
+    connected: set[str], expected: HostRecord | str
+) -> None:
+    hosts = [LEFT, AGAIN, *ALL]
+    if isinstance(expected, HostRecord):
+        assert host_record.find(hosts, "web-9", connected=connected.__contains__) == expected
+        return
+    with pytest.raises(BadInput) as caught:
+        host_record.find(hosts, "web-9", connected=connected.__contains__)
+    assert expected in str(caught.value)
+    assert "write the id" in str(caught.value)
 
 
 def test_what_is_stored_is_read_again() -> None:

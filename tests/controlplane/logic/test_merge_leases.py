@@ -7,7 +7,7 @@ import pytest
 from hostmesh_controlplane.logic import merge
 from hostmesh_controlplane.logic.service_state import ServiceRecord
 from hostmesh_core.model import ServiceState
-from hostmesh_testing.catalogs import HTTP_9080, REVIEWS, Mesh, instance, key, service
+from hostmesh_testing.catalogs import HTTP_9080, RATINGS, REVIEWS, Mesh, instance, key, service
 
 A, B = "a" * 32, "b" * 32
 
@@ -20,8 +20,32 @@ def test_an_ended_lease_keeps_the_endpoint_out_whatever_the_catalog_says() -> No
     step = mesh.end_lease()
 
     assert mesh.table() == {"10.0.0.2:9080": "dc1"}
-    assert "lease ended" in mesh.service().withheld[0].reason
+    assert "lease or grant ended" in mesh.service().withheld[0].reason
     assert step.records[0][1].ended == (key("10.0.0.1:9080"),)
+
+
+def test_what_is_withdrawn_from_a_host_is_out_whatever_the_catalog_says() -> None:
+    mesh = Mesh()
+    mesh.catalog("dc1", service("10.0.0.1:9080", "10.0.0.2:9080"))
+    web, other = instance("10.0.0.1:9080"), instance("10.0.0.1:7070", host=RATINGS)
+    mesh.register(web, other)
+
+    mesh.take(merge.register(mesh.state, A, (other,), withdrawn=(web,)))
+
+    assert mesh.table() == {"10.0.0.2:9080": "dc1"}
+    assert mesh.state.record(REVIEWS).ended == (key("10.0.0.1:9080"),)
+    assert mesh.table(RATINGS) == {"10.0.0.1:7070": "registered+mtls"}
+    mesh.register(web, other)
+    assert mesh.table()["10.0.0.1:9080"] == "registered+dc1+mtls"
+
+
+def test_a_service_whose_only_instance_is_withdrawn_stays_known() -> None:
+    mesh = Mesh()
+    mesh.register(instance("10.0.0.1:9080"))
+    mesh.take(merge.register(mesh.state, A, (), withdrawn=(instance("10.0.0.1:9080"),)))
+    assert mesh.service().endpoints == ()
+    mesh.register()
+    assert REVIEWS in mesh.state.services
 
 
 @pytest.mark.parametrize("way", ["registered again", "dropped by its catalog", "released"])

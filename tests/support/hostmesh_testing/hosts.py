@@ -108,8 +108,13 @@ class FakeMesh:
         return declared or InboundMode.PERMISSIVE
 
     def on_instances(
-        self, host_id: str, instances: tuple[RegisteredInstance, ...]
+        self,
+        host_id: str,
+        instances: tuple[RegisteredInstance, ...],
+        withdrawn: tuple[RegisteredInstance, ...] = (),
     ) -> "asyncio.Future[object] | None":
+        if withdrawn:
+            self.told.append(f"withdrawn {host_id[:4]} {len(withdrawn)}")
         self.told.append(f"instances {host_id[:4]} {len(instances)}")
         self.instances[host_id] = instances
         return self.taking_in

@@ -58,6 +58,7 @@ class FakeHosts:
     def __init__(self) -> None:
         self.addresses: dict[str, str] = {}
         self.silent: tuple[str, ...] = ()
+        self.refusals: dict[str, tuple[str, ...]] = {}
         self.told: dict[str, list[tuple[str, Told]]] = {}
         self.modes: dict[str, dict[str, set[InboundMode]]] = {}
 
@@ -69,6 +70,9 @@ class FakeHosts:
 
     def connected(self, host_id: str) -> str:
         return self.addresses.get(host_id, "")
+
+    def refused(self, host_id: str) -> tuple[str, ...]:
+        return self.refusals.get(host_id, ())
 
     def held(self) -> tuple[str, ...]:
         return self.silent
