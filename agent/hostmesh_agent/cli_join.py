@@ -7,7 +7,7 @@ from typing import TypedDict, Unpack
 
 import click
 
-from hostmesh_agent.app import joining, looking
+from hostmesh_agent.app import joining, journey, looking
 from hostmesh_agent.app import status as app_status
 from hostmesh_agent.cli_options import (
     agent_user_option,
@@ -29,6 +29,8 @@ class Given(TypedDict):
     token_file: str
     agent_user: str
     envoy_user: str
+    accept: tuple[str, ...]
+    watch: float
     enrol_only: bool
     output: str
 
@@ -45,23 +47,75 @@ class Given(TypedDict):
 @agent_user_option
 @envoy_user_option
 @click.option(
+    "--accept",
+    multiple=True,
+    metavar="FINDING[:SERVICE]",
+    help="Go on although this was found; repeatable.",
+)
+@click.option(
+    "--watch",
+    type=click.FloatRange(0, 3600),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to count callers before the screen is shown.",
+)
+@click.option(
     "--enrol-only", is_flag=True, help="Get the identity and stop there: for images and systemd."
 )
 @output_option
 def join(**given: Unpack[Given]) -> None:
-    """Enrol this host: check the control plane against the token's pin, get the host certificate.
+    """Take this host into the mesh: look at its apps, enrol, start everything, wait, one screen.
 
-    Nothing on the host is changed but the agent's own state; `run --all` does the rest.
+    What callers would notice stops it before anything is changed. Interrupted, it is run again with
+    the same token and goes on. Exit status 0: joined and registered; 1: joined, and something is
+    waited for; 2: bad input, or a finding that stops.
     """
     layout = HostLayout(given["instance"])
-    users = joining.Users(agent=given["agent_user"], envoy=given["envoy_user"])
-    token_file = given["token_file"]
-    path = config_path(given["config"], layout)
-    joined = joining.join(path, layout, _token(token_file), as_users=users)
-    if token_file != "-":  # noqa: S105 (a file's name)
-        Path(token_file).unlink(missing_ok=True)
     as_json = given["output"] == "json"
+    if given["enrol_only"]:
+        _enrol(given, layout, as_json=as_json)
+        return
+    order = journey.Order(
+        config_path=config_path(given["config"], layout),
+        layout=layout,
+        users=joining.Users(agent=given["agent_user"], envoy=given["envoy_user"]),
+        accept=given["accept"],
+        watch_seconds=given["watch"],
+    )
+    answer = journey.join(order, _token_unless_joined(given["token_file"], layout), _say)
+    _remove(given["token_file"])
+    click.echo(json.dumps(answer, indent=2) if as_json else journey.screen(answer, layout))
+    if answer["waiting"]:
+        sys.exit(1)
+
+
+def _enrol(given: Given, layout: HostLayout, *, as_json: bool) -> None:
+    users = joining.Users(agent=given["agent_user"], envoy=given["envoy_user"])
+    path = config_path(given["config"], layout)
+    joined = joining.join(path, layout, _token(given["token_file"]), as_users=users)
+    _remove(given["token_file"])
     click.echo(json.dumps(joined, indent=2) if as_json else app_status.join_screen(joined))
+
+
+def _say(text: str) -> None:
+    click.echo(f"hostmesh-agent: {text}", err=True)
+
+
+def _remove(token_file: str) -> None:
+    """Remove the used token's file, which may lie where nothing can be removed."""
+    if token_file == "-":  # noqa: S105 (a file's name)
+        return
+    try:
+        Path(token_file).unlink(missing_ok=True)
+    except OSError as error:
+        _say(f"cannot remove {token_file}: {error.strerror}; the token in it is used")
+
+
+def _token_unless_joined(source: str, layout: HostLayout) -> str | None:
+    """Read the token; None where an earlier run has removed its file and this host has joined."""
+    gone = source != "-" and not Path(source).exists()
+    return None if gone and journey.is_joined(layout) else _token(source)
 
 
 def _token(source: str) -> str:

@@ -61,6 +61,16 @@ class HostLayout:
         return f"{self.state_dir}/left.json"
 
     @property
+    def made_file(self) -> str:
+        """What of the folders was not there before, so that `leave` takes just that away."""
+        return f"{self.state_dir}/made.json"
+
+    @property
+    def log_file(self) -> str:
+        """What everything that `join` starts says, 0640."""
+        return f"/var/log/hostmesh/{self.instance}.log"
+
+    @property
     def run_dir(self) -> str:
         """/run/hostmesh/<instance>, root-owned parent of what follows."""
         return f"/run/hostmesh/{self.instance}"

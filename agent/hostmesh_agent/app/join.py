@@ -4,9 +4,10 @@ Until the last step nothing on the host has changed; the token is used up by the
 when it has made the certificate, and a lost answer is asked for again with the same key.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +22,7 @@ from hostmesh_agent.edges.enrolment_client import (
     TooFast,
     VerifiedEnrolment,
 )
-from hostmesh_agent.edges.identity_disk import IdentityDisk, Membership
+from hostmesh_agent.edges.identity_disk import IdentityDisk, Membership, StoredIdentity
 from hostmesh_agent.edges.keys import KeyAndRequest
 from hostmesh_core import ports, x509
 from hostmesh_core.bundle import TrustBundles
@@ -71,8 +72,8 @@ class Joined:
     default_identity: Identity | None
     not_after: float
     """Seconds since the epoch: when the host certificate ends unless it is renewed."""
-    clock_seconds: float
-    """How far this host's clock is ahead of the control plane's."""
+    clock_seconds: float | None
+    """How far this host's clock is ahead of the control plane's; None = not asked this time."""
 
 
 def join(
@@ -83,7 +84,7 @@ def join(
     hostname: str,
     clock: Clock | None = None,
 ) -> Joined:
-    """Enrol this host and store its identity.
+    """Enrol this host and store its identity; run again with the same token, go on with it.
 
     Raises BadInput (token unreadable, joined already), Refused (the control plane's or our own no),
     Unreachable (nobody answered): in each case nothing has changed.
@@ -91,28 +92,68 @@ def join(
     clock = clock or SystemClock()
     token = JoinToken.parse(token_text)
     disk = IdentityDisk(Path(layout.identity_dir))
-    _check_not_joined(disk, clock.wall())
+    stored = living(disk, clock.wall())
+    if stored is not None:
+        return _resumed(disk, stored, token)
     address, pinned = _found(config, token)
-    key = keys.new_key()
-    answer, clock_seconds = _asked(address, pinned, token, key, hostname=hostname, clock=clock)
+    key = disk.pending(token.id) or keys.new_key()
+    keep = partial(disk.store_pending, token.id, key)
+    request = _Request(address, pinned, token, key, hostname)
+    try:
+        answer, clock_seconds = _asked(request, clock, before=keep)
+    except Refused:
+        disk.forget_pending()
+        raise
     fresh = _checked(answer, key, pinned, clock.wall())
     grant = Grant.from_json(answer.grant)
     disk.store_join(
-        Membership(answer.host_id, pinned.trust_domain, clock.wall(), str(address)),
+        Membership(answer.host_id, pinned.trust_domain, clock.wall(), str(address), token.id),
         host=fresh,
         grant=grant,
         bundles=answer.bundles,
         renewal=answer.renewal,
     )
+    joined = resumed(_stored(disk))
+    return replace(joined, clock_seconds=clock_seconds)
+
+
+def living(disk: IdentityDisk, now: float) -> StoredIdentity | None:
+    """Give the identity that this host has, where it has not ended."""
+    stored = disk.load()
+    return None if stored is None or stored.host.facts.not_after <= now else stored
+
+
+def resumed(stored: StoredIdentity) -> Joined:
+    """Give what the host is by what lies on its disk."""
     return Joined(
-        host_id=answer.host_id,
-        trust_domain=pinned.trust_domain,
-        control_plane=str(address),
-        grant=grant,
-        default_identity=grant.default_identity(),
-        not_after=fresh.facts.not_after,
-        clock_seconds=clock_seconds,
+        host_id=stored.membership.host_id,
+        trust_domain=stored.membership.trust_domain,
+        control_plane=stored.membership.control_plane,
+        grant=stored.grant,
+        default_identity=stored.grant.default_identity(),
+        not_after=stored.host.facts.not_after,
+        clock_seconds=None,
     )
+
+
+def _stored(disk: IdentityDisk) -> StoredIdentity:
+    stored = disk.load()
+    if stored is None:
+        raise RuntimeError("an identity that was stored is not there")
+    return stored
+
+
+def _resumed(disk: IdentityDisk, stored: StoredIdentity, token: JoinToken) -> Joined:
+    """Go on with an earlier run of this very join. Raises AlreadyJoined where it is another."""
+    membership = stored.membership
+    if membership.token_id != token.id:
+        raise AlreadyJoined(
+            f"cannot join: this host is host {membership.host_id[:8]} of {membership.trust_domain} "
+            f"already (by {membership.control_plane}); to join anew: hostmesh-agent leave, then "
+            "join"
+        )
+    disk.forget_pending()
+    return resumed(stored)
 
 
 def enrolment_addresses(config: AgentConfig) -> tuple[Address, ...]:
@@ -120,17 +161,6 @@ def enrolment_addresses(config: AgentConfig) -> tuple[Address, ...]:
     if config.enrolment is not None:
         return (config.enrolment,)
     return tuple(Address(host=cp.host, port=ports.ENROLMENT) for cp in config.control_planes)
-
-
-def _check_not_joined(disk: IdentityDisk, now: float) -> None:
-    stored = disk.load()
-    if stored is None or stored.host.facts.not_after <= now:
-        return
-    membership = stored.membership
-    raise AlreadyJoined(
-        f"cannot join: this host is host {membership.host_id[:8]} of {membership.trust_domain} "
-        f"already (by {membership.control_plane}); to join anew: hostmesh-agent leave, then join"
-    )
 
 
 def _found(config: AgentConfig, token: JoinToken) -> tuple[Address, Pinned]:
@@ -149,22 +179,32 @@ def _waits() -> Iterator[float]:
     yield from (0.5 * 2**n for n in range(_TRIES - 1))
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """Who is asked for what."""
+
+    address: Address
+    pinned: Pinned
+    token: JoinToken
+    key: KeyAndRequest
+    hostname: str
+
+
 def _asked(
-    address: Address,
-    pinned: Pinned,
-    token: JoinToken,
-    key: KeyAndRequest,
-    *,
-    hostname: str,
-    clock: Clock,
+    request: _Request, clock: Clock, *, before: Callable[[], None]
 ) -> tuple[EnrolAnswer, float]:
-    """Ask until there is an answer; always with the same key, so that no use is lost."""
+    """Ask until there is an answer; always with the same key, so that no use is lost.
+
+    `before` is called when the clocks agree and the token is about to be sent.
+    """
     waits = _waits()
     while True:
         try:
-            with closing(VerifiedEnrolment(address, pinned)) as connection:
+            with closing(VerifiedEnrolment(request.address, request.pinned)) as connection:
                 ahead = _check_clock(connection.bundle().server_time, clock.wall())
-                return connection.enrol(token, key.csr_pem, hostname=hostname), ahead
+                before()
+                csr = request.key.csr_pem
+                return connection.enrol(request.token, csr, hostname=request.hostname), ahead
         except (AnswerLost, TooFast) as error:
             wait = next(waits, None)
             if wait is None:

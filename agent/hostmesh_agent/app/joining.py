@@ -9,7 +9,7 @@ from hostmesh_agent.app.configuration import read_config, read_config_of, read_r
 from hostmesh_agent.app.join import Joined
 from hostmesh_agent.app.join import join as enrol
 from hostmesh_agent.config import AgentConfig
-from hostmesh_agent.edges import folders, users
+from hostmesh_agent.edges import folders, made_folders, users
 from hostmesh_agent.edges.as_user import run_as
 from hostmesh_agent.edges.identity_disk import IdentityDisk
 from hostmesh_agent.edges.users import User
@@ -54,7 +54,7 @@ def join(config_path: str, layout: HostLayout, token: str, *, as_users: Users) -
     own = None if config.capture.enabled else users.ordinary()
     # Explicit mode needs no root: then everything is one user's, as in `run --all`.
     agent, envoy = own or as_users.agent_user(), own or as_users.envoy_user()
-    folders.make(folders.wanted(layout, agent=agent, envoy=envoy))
+    made_folders.make(layout, folders.wanted(layout, agent=agent, envoy=envoy))
     return run_as(
         agent,
         lambda: _shown(enrol(config, layout, token, hostname=socket.gethostname()), config, layout),
@@ -91,15 +91,3 @@ def _shown(joined: Joined, config: AgentConfig, layout: HostLayout) -> dict[str,
         "services": services,
         "identity_dir": layout.identity_dir,
     }
-
-
-def leave_without_agent(layout: HostLayout) -> str:
-    """Forget the identity of a host whose agent does not run; its lease ends by itself."""
-    disk = IdentityDisk(Path(layout.identity_dir))
-    if disk.load() is None:
-        return "this host has not joined; nothing to leave"
-    disk.forget()
-    return (
-        "the identity is gone; no agent runs here, so the lease ends by itself within seconds; if "
-        "rules are left: hostmesh-agent redirect remove"
-    )

@@ -3,6 +3,7 @@
     host/current -> v-3            host/v-3/{key.pem, chain.pem}
     workloads/<ns>/<sa>/current    the same for each workload
     host.json  grant.json  bundles.json  renewal.json
+    pending/request.json             the key of a join that is under way
 
 Key and certificate are one set: a new version is a folder of its own, complete and on disk before
 one rename of the link `current` makes it the set, so that after a crash it is the old or the new
@@ -18,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hostmesh_agent.edges.keys import KeyAndRequest
 from hostmesh_core.bundle import TrustBundles
 from hostmesh_core.credentials import CertificateSet
 from hostmesh_core.errors import BadInput, HostmeshError
@@ -29,6 +31,7 @@ _VERSION = re.compile(r"v-([0-9]{1,9})")
 _LINK = "current"
 CALLERS = "callers.json"
 """Beside the identity because it is as private, and goes with it (`edges.callers_file`)."""
+_PENDING = "pending"
 
 
 class IdentityUnusable(HostmeshError):
@@ -45,6 +48,8 @@ class Membership:
     """Seconds since the epoch."""
     control_plane: str
     """The address that it enrolled at, for people."""
+    token_id: str = ""
+    """Which token it joined with, so that the same join run again goes on; no secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,19 +103,50 @@ class IdentityDisk:
         bundles: TrustBundles,
         renewal: Renewal = Renewal(),  # noqa: B008 (frozen)
     ) -> None:
-        """Store a fresh join, in the place of whatever was there before."""
-        self.forget()
+        """Store a fresh join, in the place of whatever was there before.
+
+        The pending key goes last: cut short before that, the same join asks again and gets the
+        same host.
+        """
+        self._forget_joined()
         value = {
             "host_id": membership.host_id,
             "trust_domain": membership.trust_domain,
             "joined_at": membership.joined_at,
             "control_plane": membership.control_plane,
+            "token_id": membership.token_id,
         }
         self._write_json("host.json", value)
         self.store_grant(grant)
         self.store_bundles(bundles)
         self.store_renewal(renewal)
         self.store_set(None, host)
+        self.forget_pending()
+
+    def pending(self, token_id: str) -> KeyAndRequest | None:
+        """Give the key that a join with this token has begun with; None = it begins."""
+        try:
+            kept = json.loads((self._folder / _PENDING / "request.json").read_bytes())
+            if kept["token_id"] != token_id:
+                return None
+            key, request = kept["key"].encode(), kept["request"].encode()
+            return KeyAndRequest(key, bytes.fromhex(kept["request_der"]), request)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None  # none, or damaged: a new one does as well
+
+    def store_pending(self, token_id: str, key: KeyAndRequest) -> None:
+        """Keep the key before the token is sent. Raises IdentityUnusable."""
+        value = {
+            "token_id": token_id,
+            "key": key.key_pem.decode(),
+            "request": key.csr_pem.decode(),
+            "request_der": key.csr_der.hex(),
+        }
+        self._write_json(f"{_PENDING}/request.json", value)
+
+    def forget_pending(self) -> None:
+        """Remove the key of a join that is done, or that was refused."""
+        shutil.rmtree(self._folder / _PENDING, ignore_errors=True)
 
     def store_set(self, identity: Identity | None, fresh: CertificateSet) -> None:
         """Make `fresh` the set of an identity (None = the host's own).
@@ -159,6 +195,10 @@ class IdentityDisk:
 
     def forget(self) -> None:
         """Remove the whole identity, its being joined first. Raises IdentityUnusable."""
+        self._forget_joined()
+        self.forget_pending()
+
+    def _forget_joined(self) -> None:
         try:
             (self._folder / "host" / _LINK).unlink(missing_ok=True)
             for entry in ("host", "workloads"):
@@ -188,11 +228,12 @@ class IdentityDisk:
 
     def _write_json(self, name: str, value: object) -> None:
         try:
-            _make_folder(self._folder, self._folder)
+            place = (self._folder / name).parent
+            _make_folder(place, self._folder)
             beside = self._folder / f"{name}.new"
             _write(beside, json.dumps(value, indent=1, sort_keys=True).encode())
             beside.replace(self._folder / name)
-            _sync_folder(self._folder)
+            _sync_folder(place)
         except OSError as error:
             raise self._unwritable(error) from error
 

@@ -10,12 +10,11 @@ Answer = Mapping[str, object]
 
 def joined(answer: Answer) -> str:
     """Show what `join` did: nothing on the host's traffic has changed yet, and how to go on."""
-    clock = _number(answer.get("clock_seconds"))
-    return _lines(
+    return lines(
         [
             (
                 "joined",
-                f"host {answer['host_id']} as {answer['identity']}, clock {clock:+.1f} s, "
+                f"host {answer['host_id']} as {answer['identity']}{clock(answer)}, "
                 f"control plane {answer['control_plane']}",
             ),
             ("grant", _grant(answer)),
@@ -26,8 +25,14 @@ def joined(answer: Answer) -> str:
     )
 
 
+def clock(answer: Answer) -> str:
+    """Give how far this clock is off, where that was asked."""
+    ahead = answer.get("clock_seconds")
+    return f", clock {ahead:+.1f} s" if isinstance(ahead, int | float) else ""
+
+
 def _grant(answer: Answer) -> str:
-    services = _texts(answer.get("services"))
+    services = texts(answer.get("services"))
     if not services:
         return "a pure client: it may call, and can register nothing"
     return "may register " + ", ".join(services)
@@ -38,10 +43,10 @@ def status(answer: object) -> str:
     if not isinstance(answer, Mapping):
         return str(answer)
     rows = [("host", _host(answer))]
-    rows += [("service", _service(service)) for service in _maps(answer.get("services"))]
+    rows += [("service", _service(service)) for service in maps(answer.get("services"))]
     rows += [
         ("left", f"{name}, though agent.yaml lists it; back with: hostmesh-agent resume {name}")
-        for name in _texts(answer.get("left"))
+        for name in texts(answer.get("left"))
     ]
     rows += [
         ("envoy", str(answer["envoy"])),
@@ -49,28 +54,28 @@ def status(answer: object) -> str:
         ("config", str(answer["generation"])),
         ("certs", str(answer["certificates"])),
     ]
-    rows += [("waiting", text) for text in _texts(answer.get("waiting"))]
-    rows += [("warning", text) for text in _texts(answer.get("warnings"))]
+    rows += [("waiting", text) for text in texts(answer.get("waiting"))]
+    rows += [("warning", text) for text in texts(answer.get("warnings"))]
     rows += [
         ("undo", "hostmesh-agent leave"),
         ("next", str(answer["next"])),
     ]
-    return _lines(rows)
+    return lines(rows)
 
 
 def reloaded(answer: Answer) -> str:
     """Show what `reload`, `leave --service` or `resume` came to."""
-    changes = _texts(answer.get("changes")) or ["nothing: it runs like this already"]
+    changes = texts(answer.get("changes")) or ["nothing: it runs like this already"]
     rows = [("changed", text) for text in changes]
-    rows += [("refused", text) for text in _texts(answer.get("refused"))]
-    rows += [("waiting", text) for text in _texts(answer.get("unproven"))]
-    rows += [("kept", text) for text in _texts(answer.get("kept"))]
-    rows += [("left", f"{n}; back with: hostmesh-agent resume {n}") for n in _texts(answer["left"])]
+    rows += [("refused", text) for text in texts(answer.get("refused"))]
+    rows += [("waiting", text) for text in texts(answer.get("unproven"))]
+    rows += [("kept", text) for text in texts(answer.get("kept"))]
+    rows += [("left", f"{n}; back with: hostmesh-agent resume {n}") for n in texts(answer["left"])]
     if answer.get("every_peer_applied") is not True:
         rows.append(("warning", "not every peer has said in time that it sends nobody there"))
     whole = answer.get("whole") is True
     rows.append(("next", "hostmesh-agent status" if whole else "hostmesh-agent reload    (again)"))
-    return _lines(rows)
+    return lines(rows)
 
 
 def _host(answer: Answer) -> str:
@@ -80,12 +85,11 @@ def _host(answer: Answer) -> str:
 def _service(service: Answer) -> str:
     stated = (service[key] for key in ("name", "address", "protocol", "inbound"))
     head = " ".join(str(text) for text in stated if text)
-    lines = [f"{head}  app {service['health']}"]
-    lines += _texts(service.get("details"))
+    rows = [f"{head}  app {service['health']}", *texts(service.get("details"))]
     counted = service.get("callers")
     if isinstance(counted, Mapping) and isinstance(recent := counted.get("recent"), Mapping):
-        lines.append(callers(recent))
-    return "\n".join(lines)
+        rows.append(callers(recent))
+    return "\n".join(rows)
 
 
 def callers(recent: Answer) -> str:
@@ -93,7 +97,7 @@ def callers(recent: Answer) -> str:
     seconds = round(_number(recent.get("seconds")))
     plaintext = round(_number(recent.get("plaintext")))
     mutual_tls = round(_number(recent.get("mutual_tls")))
-    addresses = _texts(recent.get("addresses"))
+    addresses = texts(recent.get("addresses"))
     named = ", ".join(addresses[:NAMED]) + (", …" if len(addresses) > NAMED else "")
     whom = f" ({named})" if named and plaintext else ""
     return f"callers in {seconds} s: {plaintext} without mesh{whom}, {mutual_tls} by mTLS"
@@ -108,7 +112,8 @@ def next_command(waiting: Sequence[str], services: Sequence[str]) -> str:
     return "call a service by its mesh name; hostmesh services lists them (on the control plane)"
 
 
-def _lines(rows: Sequence[tuple[str, str]]) -> str:
+def lines(rows: Sequence[tuple[str, str]]) -> str:
+    """Lay rows out: a head, and its text in as many lines as it has."""
     out = []
     for head, text in rows:
         first, *more = text.split("\n")
@@ -117,11 +122,13 @@ def _lines(rows: Sequence[tuple[str, str]]) -> str:
     return "\n".join(out)
 
 
-def _texts(value: object) -> list[str]:
+def texts(value: object) -> list[str]:
+    """Give a list of an answer as texts."""
     return [str(item) for item in value] if isinstance(value, list | tuple) else []
 
 
-def _maps(value: object) -> list[Answer]:
+def maps(value: object) -> list[Answer]:
+    """Give the objects of a list of an answer."""
     items = value if isinstance(value, list | tuple) else ()
     return [item for item in items if isinstance(item, Mapping)]
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from hostmesh_agent.edges import folders, lock_file, users
+from hostmesh_agent.edges import folders, lock_file, made_folders, users
 from hostmesh_agent.edges.users import User
 from hostmesh_agent.parent import processes
 from hostmesh_agent.parent.keeper import Keeper, say
@@ -106,7 +106,7 @@ def run(options: Options) -> None:
     if options.is_root:
         for user in (options.agent, options.envoy):
             processes.check_reach(user)
-    folders.make(folders.wanted(layout, agent=options.agent, envoy=options.envoy))
+    made_folders.make(layout, folders.wanted(layout, agent=options.agent, envoy=options.envoy))
     lock_file.hold(f"{folders.parent_dir(layout)}/lock", what="run --all of this instance")
     compile_files(options)
     if not options.is_root:

@@ -75,10 +75,13 @@ def _lock(path: str) -> int | None:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # A leave takes the file away under its lock: one that is gone keeps nobody out.
+        if os.fstat(descriptor).st_ino == os.lstat(path).st_ino:
+            return descriptor
     except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
+        pass
+    os.close(descriptor)
+    return None
 
 
 def _kept(state_file: str) -> int | None:

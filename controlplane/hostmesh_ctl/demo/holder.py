@@ -18,7 +18,7 @@ from pathlib import Path
 PRIVATE = Path("/run/lab")
 """Where the layers of this host's folders are; on its own tmpfs, gone with it."""
 HOME = Path("/root")
-OVERLAID = ("/etc", "/var/lib")
+OVERLAID = ("/etc", "/var/lib", "/var/log")
 """Seen as on the machine, written privately."""
 
 

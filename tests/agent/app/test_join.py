@@ -61,9 +61,44 @@ def test_a_host_that_joined_is_told_so(tmp_path: Path, layout: HostLayout) -> No
         token = server.token(uses=2)
         joined = join(server, layout, token)
         with pytest.raises(AlreadyJoined, match="hostmesh-agent leave") as caught:
-            join(server, layout, token)
+            join(server, layout, server.token())
         assert joined.host_id[:8] in str(caught.value)
+        again = join(server, layout, token)
+        assert (again.host_id, again.clock_seconds) == (joined.host_id, None)
         assert len(server.authority.hosts()) == 1
+
+
+class _Killed(BaseException):
+    """Stands for a SIGKILL."""
+
+
+@pytest.mark.parametrize("point", ["store_grant", "store_bundles", "store_renewal", "store_set"])
+def test_a_join_that_is_cut_short_asks_again_with_its_key_and_is_the_same_host(
+    tmp_path: Path, layout: HostLayout, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    def killed(*_: object) -> None:
+        raise _Killed
+
+    with enrolment_server(tmp_path / "cp") as server:
+        token = server.token()
+        with monkeypatch.context() as patched:
+            patched.setattr(IdentityDisk, point, killed)
+            with pytest.raises(_Killed):
+                join(server, layout, token)
+        disk = IdentityDisk(Path(layout.identity_dir))
+        assert disk.load() is None
+        joined = join(server, layout, token)
+        assert [host.host_id for host in server.authority.hosts()] == [joined.host_id]
+        assert not (Path(layout.identity_dir) / "pending").exists()
+
+
+def test_a_refused_join_keeps_no_key(tmp_path: Path, layout: HostLayout) -> None:
+    with enrolment_server(tmp_path / "cp") as server:
+        token = server.token()
+        join(server, layout_below(tmp_path / "other"), token)
+        with pytest.raises(EnrolmentRefused):
+            join(server, layout, token)
+    assert list(Path(layout.identity_dir).rglob("*.json")) == []
 
 
 def test_a_host_whose_certificate_ended_joins_anew(tmp_path: Path, layout: HostLayout) -> None:

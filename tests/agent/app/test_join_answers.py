@@ -37,6 +37,7 @@ from hostmesh_testing.joiner import (
     join,
     layout_below,
     nothing_changed,
+    only_the_key_is_kept,
     serving,
 )
 
@@ -220,7 +221,7 @@ def test_an_answer_that_never_comes_ends_with_its_reason(
         pytest.raises(AnswerLost, match="cannot answer now"),
     ):
         join(server, layout, server.token())
-    nothing_changed(layout)
+    only_the_key_is_kept(layout)
 
 
 def test_who_is_asked_to_wait_waits_as_long_as_is_said(tmp_path: Path, layout: HostLayout) -> None:
@@ -271,7 +272,7 @@ def test_an_answer_that_does_not_fit_together_is_not_stored(
         pytest.raises((BadAnswer, BadInput), match=r"^cannot (use the control|renew)"),
     ):
         join(server, layout, server.token())
-    nothing_changed(layout)
+    only_the_key_is_kept(layout)
 
 
 def test_no_secret_is_in_an_error_or_on_disk(

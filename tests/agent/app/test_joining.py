@@ -128,8 +128,3 @@ def test_capture_for_an_envoy_that_is_root_is_refused_and_leaves_the_old_plan(
     with pytest.raises(BadInput, match="cannot capture for an Envoy that runs as root"):
         joining.compile_capture(config, layout, as_users=users)
     assert Path(layout.capture_file).read_text() == "the old one"
-
-
-def test_a_host_that_never_joined_has_nothing_to_leave(tmp_path: Path) -> None:
-    said = joining.leave_without_agent(_layout(tmp_path))
-    assert said == "this host has not joined; nothing to leave"

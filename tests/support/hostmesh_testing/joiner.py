@@ -53,6 +53,13 @@ def nothing_changed(layout: HostLayout) -> None:
     assert not Path(layout.identity_dir).exists()
 
 
+def only_the_key_is_kept(layout: HostLayout) -> None:
+    """Hold that no identity is there, and that the same key will be asked with again."""
+    folder = Path(layout.identity_dir)
+    kept = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    assert kept == [Path("pending/request.json")]
+
+
 def foreign_root(trust_domain: str = "mesh.internal") -> forge.Issuer:
     """Make a root that no token pins, valid now."""
     made = forge.certificate(

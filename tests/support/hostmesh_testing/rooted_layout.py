@@ -22,6 +22,10 @@ class RootedLayout(HostLayout):
         return f"{self.root}/run"
 
     @property
+    def log_file(self) -> str:
+        return f"{self.root}/log/agent.log"
+
+    @property
     def state_dir(self) -> str:
         return f"{self.root}/state"
 

@@ -1,0 +1,245 @@
+"""`join` as a whole: looks, enrols, starts everything, waits until the services are in the mesh.
+
+Each step can be cut short and run again: what is done is found done. Before the token is used
+nothing on the host has changed but the agent's own folders.
+"""
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hostmesh_agent.app import join as enrolling
+from hostmesh_agent.app import looking, runner_file
+from hostmesh_agent.app.configuration import read_config_of
+from hostmesh_agent.app.joining import Users
+from hostmesh_agent.config import Address, AgentConfig
+from hostmesh_agent.edges import (
+    control,
+    folders,
+    instance_lock,
+    made_folders,
+    own_processes,
+    reach,
+    supervisor,
+    users,
+)
+from hostmesh_agent.edges.as_user import run_as
+from hostmesh_agent.edges.clock import SystemClock
+from hostmesh_agent.edges.identity_disk import IdentityDisk, StoredIdentity
+from hostmesh_agent.edges.own_processes import Kind
+from hostmesh_agent.edges.users import User
+from hostmesh_agent.logic import findings, join_screen
+from hostmesh_agent.logic.findings import Accepted, Code, Finding
+from hostmesh_core.errors import BadInput, HostmeshError, Unreachable
+from hostmesh_core.host_layout import HostLayout
+from hostmesh_core.token import JoinToken
+
+READY_SECONDS = 45.0
+"""From the start of everything to registered services; then join says what is waited for."""
+POLL_SECONDS = 0.2
+_CALL_SECONDS = 5.0
+
+Say = Callable[[str], None]
+Answer = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What `join` was told."""
+
+    config_path: str
+    layout: HostLayout
+    users: Users
+    accept: tuple[str, ...] = ()
+    watch_seconds: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Host:
+    """The order, read."""
+
+    config: AgentConfig
+    layout: HostLayout
+    agent: User
+    envoy: User
+    found: Sequence[Finding]
+
+
+def join(order: Order, token_text: str | None, say: Say) -> Answer:
+    """Do all of it; gives what the screen shows. `token_text` None = an earlier run used it.
+
+    Raises BadInput before anything was changed, and what `app.join` raises.
+    """
+    host = _read(order, token_text, say)
+    made_folders.make(host.layout, folders.wanted(host.layout, agent=host.agent, envoy=host.envoy))
+    with instance_lock.held(host.layout.state_dir, say=say):
+        joined = run_as(host.agent, lambda: _enrolled(host, token_text, say))
+        status = _up(host, order, say)
+    status = _watched(host, status, order.watch_seconds, say)
+    return {
+        "joined": joined,
+        "status": status,
+        "watched_seconds": order.watch_seconds,
+        "findings": looking.as_values(host.found),
+        "differences": join_screen.differences_of(host.config.services),
+        "waiting": join_screen.waiting_of(status),
+    }
+
+
+def is_joined(layout: HostLayout) -> bool:
+    """Tell whether an identity that lives is here: then a join can go on without its token."""
+    try:
+        return _living(layout) is not None
+    except HostmeshError:
+        return False
+
+
+def _living(layout: HostLayout) -> StoredIdentity | None:
+    return enrolling.living(IdentityDisk(Path(layout.identity_dir)), SystemClock().wall())
+
+
+def _read(order: Order, token_text: str | None, say: Say) -> _Host:
+    """Read and look; changes nothing. Raises BadInput."""
+    config = read_config_of(order.layout, order.config_path)
+    if token_text is not None:
+        JoinToken.parse(token_text)
+    accepted = Accepted.parse(order.accept, config)
+    own = users.ordinary()
+    if own is not None and config.capture.enabled:
+        raise BadInput(
+            f"cannot use {order.config_path}: capture needs root; run as root, or write "
+            "`capture: {enabled: false}` and give each service a mesh_port"
+        )
+    agent, envoy = own or order.users.agent_user(), own or order.users.envoy_user()
+    runner_file.settings(config, order.layout, agent=agent)  # an Envoy is there that will do
+    say("looking at the apps of this host")
+    found = looking.look(config, agent)
+    stops = findings.stopping(found, accepted)
+    if stops:
+        raise BadInput(findings.refusal(stops))
+    return _Host(config, order.layout, agent, envoy, found)
+
+
+def _enrolled(host: _Host, token_text: str | None, say: Say) -> Answer:
+    """Enrol, or find that it was done. Runs as the agent's user."""
+    stored = _living(host.layout)
+    if stored is None and token_text is None:
+        raise BadInput("cannot join: the token's file is not there, and this host has not joined")
+    if stored is not None and token_text is None:
+        return _values(enrolling.resumed(stored))
+    if stored is None:
+        say("trying the control plane's ports")
+        _check_reach(host.config)
+        say("enrolling")
+    joined = enrolling.join(
+        host.config, host.layout, str(token_text), hostname=socket.gethostname()
+    )
+    return _values(joined)
+
+
+def _values(joined: enrolling.Joined) -> Answer:
+    return {
+        "host_id": joined.host_id,
+        "identity": str(joined.default_identity or "several identities"),
+        "trust_domain": joined.trust_domain,
+        "clock_seconds": joined.clock_seconds,
+    }
+
+
+def _check_reach(config: AgentConfig) -> None:
+    """Try both kinds of port, each of which one has to answer. Raises Unreachable."""
+    enrolment = _unreached(enrolling.enrolment_addresses(config), "enrolment")
+    planes = _unreached(config.control_planes, "xDS and the host stream")
+    if enrolment or planes:
+        raise Unreachable(
+            "\n".join([*enrolment, *planes, "nothing was changed and the token is unused"])
+        )
+
+
+def _unreached(addresses: Sequence[Address], purpose: str) -> list[str]:
+    """Give why none of them is reached; empty = one is."""
+    problems = []
+    for address in addresses:
+        problem = reach.attempt(address, purpose=purpose)
+        if not problem:
+            return []
+        problems.append(problem)
+    return problems
+
+
+def _up(host: _Host, order: Order, say: Say) -> Answer:
+    """Start everything unless it runs, and wait until this host is in the mesh, or for too long.
+
+    Gives the agent's status; empty where it does not answer. Raises CannotStart.
+    """
+    child = _start(host, order, say)
+    hopeless = {each.service for each in host.found if each.code is Code.NOT_LISTENING}
+    deadline, told = time.monotonic() + READY_SECONDS, ""
+    while True:
+        status = _status(host.layout)
+        waiting = join_screen.waiting_of(status)
+        if status and all(text.partition(":")[0] in hopeless for text in waiting):
+            return status
+        _check_lives(child, host.layout)
+        if time.monotonic() > deadline:
+            return status
+        if waiting[0] != told:
+            told = waiting[0]
+            say(f"waiting for {told}")
+        time.sleep(POLL_SECONDS)
+
+
+def _start(host: _Host, order: Order, say: Say) -> "subprocess.Popen[bytes] | None":
+    if _status(host.layout) or _supervised(host.layout):
+        say("the agent's processes run already")
+        return None
+    say("starting the agent, Envoy's runner and the redirector")
+    config = os.path.abspath(order.config_path)  # noqa: PTH100 (a link stays a link)
+    options = ["--instance", host.layout.instance, "--config", config]
+    if os.geteuid() == 0:
+        options += ["--agent-user", f"{host.agent.uid}:{host.agent.gid}"]
+        options += ["--envoy-user", f"{host.envoy.uid}:{host.envoy.gid}"]
+    return supervisor.start(host.layout, options)
+
+
+def _check_lives(child: "subprocess.Popen[bytes] | None", layout: HostLayout) -> None:
+    """Raise CannotStart where everything ended at once, and no earlier one runs instead."""
+    if child is not None and child.poll() is not None and not _supervised(layout):
+        raise supervisor.CannotStart(
+            f"cannot start everything: it ended and said: {supervisor.last_words(layout)}; this "
+            "host has joined: cure that and run join again"
+        )
+
+
+def _supervised(layout: HostLayout) -> bool:
+    return any(each.kind is Kind.PARENT for each in own_processes.of_instance(layout.instance))
+
+
+def _status(layout: HostLayout) -> Answer:
+    """Give the agent's status; empty while it does not answer."""
+    try:
+        found = control.call(
+            layout.control_socket, "status", timeout=_CALL_SECONDS, progress=lambda _: None
+        )
+    except HostmeshError:
+        return {}
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
+def _watched(host: _Host, status: Answer, seconds: float, say: Say) -> Answer:
+    """Let the callers be counted for a while."""
+    if not status or not host.config.services or seconds <= 0:
+        return status
+    say(f"watching who calls for {seconds:g} s")
+    time.sleep(seconds)
+    return _status(host.layout) or status
+
+
+def screen(answer: Answer, layout: HostLayout) -> str:
+    """Give the screen."""
+    log = str(supervisor.log_of(layout))
+    return join_screen.screen(answer, log=log if Path(log).exists() else "")
