@@ -3,7 +3,11 @@
 from hostmesh_ctl import output
 from hostmesh_ctl.output import Column, Row, columns, field, rows_of
 
-PORT_COLUMNS = columns("port", "protocol", "name", "word", "note")
+PORT_COLUMNS = [
+    *columns("port", "protocol", "name"),
+    ("SAID BY", field("word")),
+    *columns("note"),
+]
 CATALOG_COLUMNS = columns(
     *("source", "kind", "status", "says", "won", "endpoints", "held", "withheld", "origin")
 )

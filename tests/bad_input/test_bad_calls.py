@@ -225,5 +225,8 @@ def test_every_refused_write_is_in_the_audit_log_and_none_made_a_traceback(
     log = running.plane.log()
     assert "call='POST /v1/sources/files/accept' user=" in log
     assert "outcome=\"cannot accept the source: unknown field 'why'\"" in log
-    assert "outcome='cannot require mesh for reviews.default.mesh.internal: 2 endpoints" in log
+    assert (
+        "change='plain -> plain' outcome='cannot require mesh for reviews.default.mesh.internal: 2 "
+        in log
+    )
     assert "Traceback" not in log

@@ -14,7 +14,7 @@ ROW = {"endpoint": "10.0.0.2:80", "port": 80, "health": "healthy", "source": "dc
 SHOWN = {
     "host": "web.default.mesh.internal",
     "state": "mixed",
-    "state_set": {"at": "2027-01-15T08:00:00+00:00", "by": "root (uid 0): service allow-unmeshed"},
+    "state_set": {"at": "2027-01-15 08:00:00Z", "by": "root (uid 0): service allow-unmeshed"},
     "unmeshed_cidrs": ["10.1.0.0/16"],
     "inbound": "permissive",
     "inbound_own": False,
@@ -31,7 +31,7 @@ SHOWN = {
 def test_a_service_is_shown_whole() -> None:
     text = service_text.service(SHOWN, ENDPOINT_COLUMNS)
     for said in (
-        "state      mixed since 2027-01-15T08:00:00+00:00 by root (uid 0): service allow-unmeshed, "
+        "state      mixed since 2027-01-15 08:00:00Z by root (uid 0): service allow-unmeshed, "
         "unmeshed endpoints in 10.1.0.0/16 alone",
         "inbound    permissive (mesh-wide)",
         "taken for tcp by default",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse
 
+from hostmesh_controlplane.app import proxies
 from hostmesh_controlplane.app.authority import Authority
 from hostmesh_controlplane.app.catalogs import Catalogs
 from hostmesh_controlplane.app.enrolment import EnrolmentDesk
@@ -198,7 +199,11 @@ class ControlPlane:
             return self._refused_ads(peer, Reason.HOST_UNKNOWN, "it has not joined here")
         if record.revoked:
             return self._refused_ads(peer, Reason.HOST_REVOKED, "it is revoked")
-        return self._proxies.open(host_id, peer.stream_id, self._host_mesh.scope(host_id), push)
+        try:
+            return self._proxies.open(host_id, peer.stream_id, self._host_mesh.scope(host_id), push)
+        except Exception:
+            log.exception("cannot take a proxy's stream host=%s", host_id)
+            return ads_server.Refusal(proxies.BUG, again=True)
 
     def _refused_ads(self, peer: Peer, why: str, text: str) -> ads_server.Refusal:
         """Count and log a stream that is not served, as the registry does for its own."""

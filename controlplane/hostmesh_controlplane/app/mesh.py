@@ -157,6 +157,8 @@ class Mesh:
                 failed.append(error)
                 return Step(state)
             made.append(one)
+            if one.record == state.record(host):
+                return Step(state)
             return merge.change_record(state, host, one.record)
 
         given_up = False

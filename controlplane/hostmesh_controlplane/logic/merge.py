@@ -268,7 +268,7 @@ def _registered_record(
             "sources_certain": state.sources_certain,
         }
         why = why_born(**circumstances)
-        mark = Mark(state.now, f"the first registration, by host {mine[0].host_id}: {why}")
+        mark = Mark(state.now, f"the first registration, of host {mine[0].host_id}: {why}")
         record = replace(record, state=born(**circumstances), state_set=mark)
     live = {key for instance in mine for key in instance_keys(instance)}
     ended = tuple(key for key in record.ended if key not in live)

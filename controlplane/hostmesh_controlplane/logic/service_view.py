@@ -5,9 +5,8 @@ A function of the merge state alone: nothing here decides, it says what was deci
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-from hostmesh_controlplane.logic import answers, service_ports
+from hostmesh_controlplane.logic import answers, service_ports, sightings
 from hostmesh_controlplane.logic.catalog import CatalogService
 from hostmesh_controlplane.logic.key_index import owner
 from hostmesh_controlplane.logic.merge import MergeState
@@ -117,8 +116,7 @@ def _place(row: Row) -> tuple[object, object]:
 
 def mark_row(mark: Mark) -> Row:
     """Give when and by whom, for machines; a mark that nobody set is empty."""
-    at = datetime.fromtimestamp(mark.at, UTC).isoformat(timespec="seconds") if mark.at else ""
-    return {"at": at, "by": mark.by}
+    return {"at": sightings.time_text(mark.at), "by": mark.by}
 
 
 def _sources_of(state: MergeState, host: str, key: EndpointKey) -> tuple[str, ...]:

@@ -106,7 +106,7 @@ def test_who_set_a_state_and_when_outlives_what_only_repeats_it(tmp_path: Path) 
             assert isinstance(mark, dict)
             return mark["by"], bool(mark["at"])
 
-        born = "the first registration, by host 7f3a: a catalog lists it"
+        born = "the first registration, of host 7f3a: a catalog lists it"
         assert await by() == (born, True)
         await desk.call(REQUIRE, name="reviews")
         assert await by() == ("root (uid 0): service require-mesh", True)

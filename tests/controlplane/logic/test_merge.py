@@ -228,7 +228,7 @@ def test_the_state_at_the_first_registration(
     expected = ServiceRecord(ServiceState(state), mark, weight_limit=limit)
     assert (host, record) == (REVIEWS, expected)
     assert mark.at == 7.0
-    assert mark.by.startswith(f"the first registration, by host {'a' * 32}: ")
+    assert mark.by.startswith(f"the first registration, of host {'a' * 32}: ")
     assert mark.by.endswith(why)
 
 

@@ -110,5 +110,5 @@ def test_who_set_state_and_inbound_mode_and_when() -> None:
     assert _shown(mesh)["state_set"] == {"at": "", "by": ""}
     record = ServiceRecord(ServiceState.MIXED, Mark(1_800_000_000.0, "alice (uid 7)"))
     mesh.take(merge.set_record(mesh.state, REVIEWS, record))
-    assert _shown(mesh)["state_set"] == {"at": "2027-01-15T08:00:00+00:00", "by": "alice (uid 7)"}
+    assert _shown(mesh)["state_set"] == {"at": "2027-01-15 08:00:00Z", "by": "alice (uid 7)"}
     assert _shown(mesh)["inbound_own"] is False
