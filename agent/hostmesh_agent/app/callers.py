@@ -19,8 +19,8 @@ log = logging.getLogger("hostmesh.callers")
 READ_SECONDS = 2.0
 READ_SHARE = 0.02
 """The share of Envoy's main thread that reading may take: a slow answer makes for fewer of them."""
-SAVE_SECONDS = 60.0
-"""What an agent that is killed forgets; Envoy's counters still have it, unless it goes too."""
+SAVE_SECONDS = 10.0
+"""An agent that is killed forgets when these came; how many it reads in Envoy again."""
 
 
 class Admin(Protocol):
