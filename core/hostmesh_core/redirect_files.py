@@ -74,6 +74,9 @@ class RedirectState:
     envoy: EnvoyProcess | None = None
     endpoints: frozenset[tuple[str, int]] = frozenset()
     """(address, port) of registered endpoints, addresses in canonical text."""
+    withheld: frozenset[int] = frozenset()
+    """Declared inbound ports that Envoy does not serve, because the control plane refuses their
+    services: their callers are left to find the app, unless the direction is closed."""
 
     def encode(self) -> bytes:
         """Give the file's bytes."""
@@ -90,6 +93,7 @@ class RedirectState:
                 "wanted": self.wanted,
                 "envoy": envoy,
                 "endpoints": sorted(self.endpoints),
+                "withheld": sorted(self.withheld),
             }
         )
 
@@ -103,6 +107,7 @@ class RedirectState:
             wanted=f.parsed("wanted", Wanted),
             envoy=_envoy(f.inner_or_none("envoy")),
             endpoints=frozenset(f.items("endpoints", _endpoint, ENDPOINT_LIMIT)),
+            withheld=frozenset(f.items("withheld", port_of, 1000)),
         )
         f.end()
         return state

@@ -27,6 +27,7 @@ states = st.builds(
         ready=st.booleans(),
     ),
     endpoints=st.frozensets(st.tuples(addresses, ports), max_size=20),
+    withheld=st.frozensets(ports, max_size=20),
 )
 reports = st.builds(
     Report,
@@ -56,7 +57,7 @@ def test_names_that_are_written_are_read() -> None:
 
 
 STATE = (
-    b'{"version":1,"sequence":1,"wanted":"captured","endpoints":[["10.0.0.5",80]],'
+    b'{"version":1,"sequence":1,"wanted":"captured","withheld":[],"endpoints":[["10.0.0.5",80]],'
     b'"envoy":{"epoch":0,"pid":7,"started":9,"ready":true}}'
 )
 

@@ -101,7 +101,10 @@ class Agent:
             clock=self._clock,
             entropy=self._entropy,
             listeners=HostListeners(
-                on_welcome=self._welcomed, on_verdict=self._verdict, on_query=self._query
+                on_welcome=self._welcomed,
+                on_moved=lambda: self.relay.set_credentials(_credentials(self.identity.host)),
+                on_verdict=self._verdict,
+                on_query=self._query,
             ),
         )
 
@@ -246,6 +249,7 @@ class Agent:
 
     def _verdict(self, verdict: pb.Verdict) -> None:
         self.registrar.verdict(verdict)
+        self.capture.set_withheld(self.registrar.refused_ports)
 
     async def _query(self, kind: str, args: Mapping[str, str]) -> bytes:
         if kind == "stats":

@@ -6,7 +6,7 @@ acts on them within capture.json and answers in report.json.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from hostmesh_agent.config import AgentConfig
@@ -84,7 +84,7 @@ class CaptureService:
 
     def set_envoy(self, envoy: EnvoyProcess | None) -> None:
         """Name the Envoy that serves, or None when there is none."""
-        self._put(wanted=self._state.wanted, envoy=envoy, endpoints=self._state.endpoints)
+        self._put(replace(self._state, envoy=envoy))
 
     def set_wanted(self, wanted: Wanted) -> None:
         """Ask for capture, for its release before Envoy goes, or for its end.
@@ -92,11 +92,15 @@ class CaptureService:
         To stop: RELEASED, `wait_removed`, end Envoy. To leave: the same, then LEFT. While RELEASED
         the virtual addresses stay until Envoy has ended, for the connections that it drains.
         """
-        self._put(wanted=wanted, envoy=self._state.envoy, endpoints=self._state.endpoints)
+        self._put(replace(self._state, wanted=wanted))
 
     def set_addresses(self, endpoints: frozenset[tuple[str, int]]) -> None:
         """Name the (address, port) of registered endpoints."""
-        self._put(wanted=self._state.wanted, envoy=self._state.envoy, endpoints=endpoints)
+        self._put(replace(self._state, endpoints=endpoints))
+
+    def set_withheld(self, ports: Iterable[int]) -> None:
+        """Name the declared ports that Envoy does not serve: their callers go to the app."""
+        self._put(replace(self._state, withheld=frozenset(ports)))
 
     def set_names(self, names: Mapping[str, tuple[str, str]]) -> None:
         """Name the mesh's names with their (IPv4, IPv6) virtual addresses."""
@@ -154,17 +158,8 @@ class CaptureService:
         except TimeoutError:
             return False
 
-    def _put(
-        self,
-        *,
-        wanted: Wanted,
-        envoy: EnvoyProcess | None,
-        endpoints: frozenset[tuple[str, int]],
-    ) -> None:
+    def _put(self, new: RedirectState) -> None:
         """Write state.json only where it differs: each write makes the redirector look."""
-        new = RedirectState(
-            sequence=self._state.sequence, wanted=wanted, envoy=envoy, endpoints=endpoints
-        )
         if new == self._state and self._state.sequence:
             return
         self._sequence += 1

@@ -8,13 +8,13 @@ and gives the answers to whoever asked. What to register is decided elsewhere an
 import asyncio
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NoReturn, TypeVar
 
 from hostmesh_agent.app.host_listeners import AgentFacts, Clock, Entropy, HostListeners
 from hostmesh_agent.app.host_stream import Stream
 from hostmesh_agent.app.identity import IssueResult
-from hostmesh_agent.edges import host_client
+from hostmesh_agent.edges import host_client, interfaces
 from hostmesh_agent.edges.host_client import HostStream, HostStreamLost
 from hostmesh_agent.edges.xds_upstream import Credentials
 from hostmesh_agent.logic.relay_failover import Failover
@@ -119,6 +119,15 @@ class HostService:
         """Go to these from now on: a new stream is opened before the old one is closed."""
         self._failover = Failover(control_planes, start=int(self._entropy.jitter() * 1000))
         self._renewed.set()
+
+    def reconnect(self, gone: Collection[str]) -> None:
+        """Open new streams where the one in use came from an address that is gone, or may have."""
+        seen = set(self.addresses)
+        # Behind NAT nobody can tell which of the host's own addresses a stream comes from.
+        if seen & set(gone) or not seen & set(interfaces.own_addresses()):
+            log.info("addresses gone, connecting anew gone=%s", ",".join(sorted(gone)))
+            self._renewed.set()
+            self._listeners.on_moved()
 
     def register(self, register: pb.Register) -> None:
         """Declare and register everything that this host serves; `generation` is set here."""

@@ -41,6 +41,8 @@ class HostListeners:
     """A stream is up, or the grant has changed."""
     on_lost: Callable[[str], None] = _ignore
     """No stream is up; the sentence says why and what happens next."""
+    on_moved: Callable[[], None] = _ignore
+    """The address that the streams came from is gone: others have to be opened anew too."""
     on_verdict: Callable[[pb.Verdict], None] = _ignore
     on_revoked: Callable[[str], None] = _ignore
     on_query: Callable[[str, Mapping[str, str]], Awaitable[bytes]] = _knows_nothing

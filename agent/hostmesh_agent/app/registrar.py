@@ -6,26 +6,23 @@ serves and the rules are in, and hands every message to the host stream.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
 from hostmesh_agent.app.health import Addresses, HealthService
+from hostmesh_agent.app.registrar_contracts import Held, HostLink
 from hostmesh_agent.config import AgentConfig, CheckKind, ServiceConfig, ServiceKey
 from hostmesh_agent.edges import interfaces, probes, proof
 from hostmesh_agent.edges.clock import SystemClock
 from hostmesh_agent.edges.entropy import SystemEntropy
-from hostmesh_agent.edges.identity_disk import Membership
 from hostmesh_agent.edges.probes import Check
 from hostmesh_agent.logic import health, registration, workloads
 from hostmesh_agent.logic.health import AppHealth
 from hostmesh_agent.logic.registration import Message, Place, State
 from hostmesh_core._pb import host_pb2 as pb
-from hostmesh_core.bundle import TrustBundles
 from hostmesh_core.capture_plan import PROOF_PORTS
-from hostmesh_core.credentials import CertificateSet
-from hostmesh_core.grant import Grant
-from hostmesh_core.ids import Identity, SpiffeId
+from hostmesh_core.ids import SpiffeId
 from hostmesh_core.model import InboundMode
 from hostmesh_core.model import Protocol as Spoken
 
@@ -35,42 +32,8 @@ PROOF_SECONDS = 3.0
 """How long one proof may take; the app is on this host."""
 RETRY_SECONDS = 1.0
 """Between two tries of a service that is not proven yet."""
-ADDRESSES_SECONDS = 5.0
-"""How often the interfaces are looked at."""
-
-
-class HostLink(Protocol):
-    """What this asks of the host stream."""
-
-    @property
-    def connected(self) -> bool:
-        """Whether a stream is up."""
-
-    def register(self, register: pb.Register) -> None:
-        """Declare and register everything."""
-
-    def report_health(self, report: pb.HealthReport) -> None:
-        """Report one service's health."""
-
-
-class Held(Protocol):
-    """What this asks of the identity (`app.identity`)."""
-
-    @property
-    def grant(self) -> Grant:
-        """Give what this host may claim."""
-
-    @property
-    def membership(self) -> Membership:
-        """Give which host of which mesh this is."""
-
-    @property
-    def bundles(self) -> TrustBundles:
-        """Give whom this host trusts."""
-
-    @property
-    def workloads(self) -> Mapping[Identity, CertificateSet]:
-        """Give the certificates that are held."""
+ADDRESSES_SECONDS = 1.0
+"""How often the interfaces are looked at: a fraction of a millisecond each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +156,13 @@ class Registrar:
         """Whether the control plane has judged what was declared last."""
         return self._verdict is not None and self._verdict.generation >= self._generation
 
+    @property
+    def refused_ports(self) -> frozenset[int]:
+        """Give the ports whose services are refused: no chain of Envoy's leads on from them."""
+        verdicts = [(s.port, self._verdict_of(s)) for s in self._state.services]
+        accepted = {port for port, said in verdicts if said is not None and said.accepted}
+        return frozenset({port for port, said in verdicts if said is not None} - accepted)
+
     def views(self) -> list[ServiceView]:
         """Give every service for `status`."""
         return [self._view(service) for service in self._state.services]
@@ -239,7 +209,11 @@ class Registrar:
     async def _follow_addresses(self) -> NoReturn:
         while True:
             await asyncio.sleep(ADDRESSES_SECONDS)
+            before = frozenset(self._own)
             self._look_at_addresses()
+            if gone := before.difference(self._own):
+                # A stream from an address that is gone hangs; the control plane must see the new.
+                self._link.reconnect(gone)
             self._state, messages = registration.moved(self._state, Place(addresses=self._own))
             self._send(messages)
 
@@ -287,8 +261,8 @@ class Registrar:
             self._problems[key] = lacking
             return None
         address, _ = health.where(service, self._registered(service), self._own)
-        if service.listen:
-            address = next((a for a in self._registered(service) if a in self._own), address)
+        if not service.mesh_port:
+            address = self._own_address(self._registered(service)) or address
         captured = not service.mesh_port
         identity = workloads.identity_of(service, self._identity.grant)
         protocol = service.protocol or Spoken.TCP
@@ -302,6 +276,12 @@ class Registrar:
             expected=SpiffeId.of_workload(self._identity.membership.trust_domain, identity),
             source_ports=PROOF_PORTS if captured else None,
         )
+
+    def _own_address(self, registered: Sequence[str]) -> str:
+        """Give the address of this host to dial: a registered one, else any: NAT may hide it."""
+        own = [a for a in registered if a in self._own]
+        own += [a for a in self._own if registered and (":" in a) == (":" in registered[0])]
+        return own[0] if own else ""
 
     def _lacking(self, service: ServiceConfig, verdict: pb.ServiceVerdict | None) -> str:
         if self._missing is not None:

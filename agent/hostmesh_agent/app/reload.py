@@ -167,16 +167,16 @@ class Reload:
 
     async def _prove(self, _: Call, progress: Progress) -> object:
         change = self._under_way()
-        await self._proven(change.new, progress)
-        return {"unproven": self._unproven(change.new)}
+        await self._proven(change.wanted, progress)
+        return {"unproven": self._unproven(change.wanted)}
 
-    async def _proven(self, new: Collection[ServiceConfig], progress: Progress) -> None:
+    async def _proven(self, wanted: Collection[ServiceConfig], progress: Progress) -> None:
         registrar = self._agent.registrar
         registrar.look_again()
         told: set[str] = set()
 
         def done() -> bool:
-            waiting = self._unproven(new)
+            waiting = self._unproven(wanted)
             for text in waiting:
                 if text not in told:
                     told.add(text)
@@ -193,7 +193,9 @@ class Reload:
             named = [names.declaration(old.name, old.port) for old in settled.drained]
             progress(f"deregistering {', '.join(named)}; waiting until every peer has applied it")
             agent.registrar.leaving(old.key for old in settled.drained)
+            turn = self._turn
             complete = await agent.host.drain(named)
+            self._check_turn(turn)
         if set(settled.declared) != set(agent.registrar.services):
             await self._stand(settled.declared)
         kept = [
@@ -235,18 +237,22 @@ class Reload:
             if view.verdict is not None and not view.verdict.accepted
         ]
 
-    def _unproven(self, new: Iterable[ServiceConfig]) -> list[str]:
+    def _unproven(self, wanted: Iterable[ServiceConfig]) -> list[str]:
         views = self._views()
         return [
             f"{service.name}:{service.port} is not registered yet: {views[service].problem}"
-            for service in new
+            for service in wanted
             if service in views and views[service].problem and self._is_accepted(service)
         ]
 
     def _captured(self, declared: Iterable[ServiceConfig]) -> list[int]:
-        """Give the ports that may be led into Envoy: a rule before that leads callers nowhere."""
-        ports = {s.port for s in declared if not s.mesh_port and self._is_accepted(s)}
-        return sorted(ports & self._chained)
+        """Give the ports that may stand in capture.json.
+
+        What Envoy serves: a rule before that leads callers nowhere. And what is refused: that is
+        withheld, and led in by itself when the grant covers it.
+        """
+        ports = {s.port for s in declared if not s.mesh_port}
+        return sorted(ports & (self._chained | self._agent.registrar.refused_ports))
 
     def _check_turn(self, turn: int) -> None:
         if turn != self._turn:

@@ -1,7 +1,6 @@
 """capture.json while a configuration changes: the ports of old and new, then of the new alone.
 
-A port comes in once Envoy has a chain for it and goes when nobody is sent there any more; one that
-the control plane refuses never comes in, because its callers would find nobody.
+A port comes in once Envoy has a chain for it and goes when nobody is sent there any more.
 """
 
 import time

@@ -56,7 +56,7 @@ class Change:
 
     @property
     def new(self) -> tuple[ServiceConfig, ...]:
-        """What has to be declared and proven: whatever does not run like this already."""
+        """Whatever does not run like this already."""
         return tuple(service for service in self.wanted if service not in self.before)
 
     def settle(self, registered: Set[ServiceKey]) -> Settled:

@@ -4,11 +4,11 @@ A file that cannot be used changes nothing: what was in force stays, and the rep
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from hostmesh_agent.redirector import files
-from hostmesh_core.capture_plan import CapturePlan
+from hostmesh_core.capture_plan import CapturePlan, OnDown
 from hostmesh_core.errors import BadInput, HostmeshError
 from hostmesh_core.host_layout import HostLayout
 from hostmesh_core.redirect_files import NameTable, RedirectState
@@ -70,9 +70,18 @@ class Inputs:
         return any([self._plan.refresh(), self._state.refresh(), self._names.refresh()])
 
     @property
-    def plan(self) -> CapturePlan | None:
+    def written_plan(self) -> CapturePlan | None:
         """What root says; None while `capture compile` has not run."""
         return self._plan.value
+
+    @property
+    def plan(self) -> CapturePlan | None:
+        """What root says, less the ports that the agent withholds where that direction is open."""
+        plan, state = self._plan.value, self._state.value
+        if plan is None or state is None or plan.on_down_inbound is OnDown.CLOSED:
+            return plan
+        kept = tuple(entry for entry in plan.inbound if entry.port not in state.withheld)
+        return replace(plan, inbound=kept)
 
     @property
     def state(self) -> RedirectState | None:

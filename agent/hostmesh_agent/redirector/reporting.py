@@ -27,7 +27,7 @@ def report_of(inputs: Inputs, target: Target, result: Result, now: float) -> Rep
         )
     return Report(
         outcome=target.outcome,
-        plan=inputs.plan.hash if inputs.plan else "",
+        plan=inputs.written_plan.hash if inputs.written_plan else "",
         state_sequence=inputs.state.sequence if inputs.state else 0,
         names_sequence=inputs.names.sequence if inputs.names and not result.unwritten else 0,
         inbound=target.inbound,
@@ -51,7 +51,7 @@ def failure(inputs: Inputs, last: Report | None, text: str) -> Report:
         base,
         outcome=Outcome.FAILED,
         detail=text[:4000],
-        plan=inputs.plan.hash if inputs.plan else "",
+        plan=inputs.written_plan.hash if inputs.written_plan else "",
         missing=inputs.problems,
     )
 

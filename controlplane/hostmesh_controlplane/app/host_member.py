@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from hostmesh_controlplane.app.host_certificates import CertificateDesk
 from hostmesh_controlplane.app.host_connection import HostConnection
 from hostmesh_controlplane.logic import own_listeners
+from hostmesh_controlplane.logic.claimant import Claimant
 from hostmesh_controlplane.logic.own_listeners import OwnListeners
 from hostmesh_controlplane.logic.registration import Registration
 from hostmesh_controlplane.logic.registry import (
     Accepted,
-    Claimant,
     Decision,
     Inbound,
     Refusal,

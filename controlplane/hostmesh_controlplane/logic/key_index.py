@@ -4,7 +4,7 @@ A registered key belongs to one service; these indexes say which services a regi
 and going touches, so that nothing has to look at the whole mesh.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from immutables import Map
@@ -96,3 +96,14 @@ def by_arrival(
         return instance.port.number, instance.keys[0], nth, instance.host_id
 
     return tuple(sorted(instances, key=place))
+
+
+def moved(
+    old: Iterable[RegisteredInstance], new: Iterable[RegisteredInstance]
+) -> Iterator[RegisteredInstance]:
+    """Give those that have another address now."""
+    there = {(instance.service, instance.workload_port): instance.keys for instance in new}
+    for instance in old:
+        keys = there.get((instance.service, instance.workload_port), instance.keys)
+        if keys != instance.keys:
+            yield instance

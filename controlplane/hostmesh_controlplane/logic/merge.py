@@ -18,6 +18,7 @@ from hostmesh_controlplane.logic.key_index import (
     Listed,
     by_arrival,
     keys_of,
+    moved,
     owner,
     reclaimed,
     relisted,
@@ -139,7 +140,8 @@ def register(
     """Take in the complete registration of a host; none = it left in order.
 
     What left in order is reached as its catalogs say again. What was `withdrawn` from the host,
-    and what fell silent (`lease_ended`), is not.
+    and what fell silent (`lease_ended`), is not; nor is the address that an instance had before:
+    a catalog lists it still, and would make two endpoints of one instance, one in plaintext.
     """
     new = tuple(dict.fromkeys(instances))
     old = state.instances.get(host_id, ())
@@ -155,7 +157,7 @@ def register(
         inputs = touched.inputs[host]
         record = replace(inputs.record, kept=None)
         touched = _with_inputs(touched, host, replace(inputs, record=record))
-    for instance in withdrawn:
+    for instance in (*withdrawn, *moved(old, new)):
         touched = _out(state, touched, instance)
     return _settled(state, touched, {}, hosts=_affected(state, old, new))
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from hostmesh_controlplane.logic import declarations
+from hostmesh_controlplane.logic.claimant import Claimant, no_address, one_per_family, own_addresses
 from hostmesh_controlplane.logic.declarations import Declaration, DeclarationKey
 from hostmesh_core import ports
 from hostmesh_core._pb import host_pb2 as pb
@@ -34,24 +35,6 @@ class Why(StrEnum):
     TAKEN = "taken"
     NOT_DECLARED = "not_declared"
     """A report or a drain about a service that the host has not declared."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claimant:
-    """The host that registers, as far as the control plane itself knows it."""
-
-    host_id: str
-    grant: Grant
-    source: str
-    """Where its newest stream comes from; empty = unknown, as after a restart."""
-    proven: Set[str] = frozenset()
-    """All addresses that a stream of it has come from, `source` included."""
-    interfaces: Set[str] = frozenset()
-    """What it says its own addresses are: a hint, no proof."""
-
-    def may_use(self, address: str) -> bool:
-        """Whether the address counts: proven by a stream, or within the grant's CIDRs."""
-        return address in self.proven or self.grant.allows_address(address)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,10 +217,10 @@ def _addresses(
 ) -> tuple[tuple[str, ...], str]:
     """Choose one address per family (DESIGN 5); give them and a note on what was left out."""
     listed = _listed(declared, host, around)
-    wanted = listed or declared.addresses or _seen(host)
+    wanted = listed or declared.addresses or own_addresses(host)
     at = f"{declared.written}:{declared.endpoint_port}"
     if not wanted:
-        raise _Refused(Why.ADDRESS, f"{at} refused: the control plane sees no address of this host")
+        raise _Refused(Why.ADDRESS, f"{at} refused: {no_address(host)}")
     problems = {address: _unusable(address, host, around) for address in wanted}
     good = tuple(address for address in wanted if not problems[address])
     said = "; ".join(
@@ -256,15 +239,15 @@ def _held(declared: Declaration, host: Claimant, around: Surroundings) -> tuple[
     """Give the addresses by which the host has the service now: what it holds by right, no
     catalog's word takes away.
     """
-    own = sorted({*host.proven, *host.interfaces, *declared.addresses})
+    own = sorted({*host.has, *declared.addresses})
     keys = (EndpointKey(declared.network, address, declared.endpoint_port) for address in own)
     held = (k.address for k in keys if around.holder(k) == (host.host_id, declared.host))
-    return _one_per_family(a for a in held if not _unusable(a, host, around))
+    return one_per_family(a for a in held if not _unusable(a, host, around))
 
 
 def _listed(declared: Declaration, host: Claimant, around: Surroundings) -> tuple[str, ...]:
     """Give the addresses of this host that catalogs list for the service, one per family."""
-    own = {*host.proven, *host.interfaces, *declared.addresses}
+    own = {*host.has, *declared.addresses}
     workload = {declared.workload_port, declared.endpoint_port}
     catalogued = around.catalogued(declared.host)
     found = {  # asked per key of this host: a service has thousands, and every host of it asks
@@ -280,19 +263,7 @@ def _listed(declared: Declaration, host: Claimant, around: Surroundings) -> tupl
             address != host.source,
         )
 
-    return _one_per_family(sorted(found, key=lambda address: (preferred(address), address)))
-
-
-def _seen(host: Claimant) -> tuple[str, ...]:
-    others = sorted(host.proven - {host.source})
-    return _one_per_family([host.source, *others] if host.source else others)
-
-
-def _one_per_family(addresses: Iterable[str]) -> tuple[str, ...]:
-    first: dict[bool, str] = {}
-    for address in addresses:
-        first.setdefault(":" in address, address)
-    return tuple(first[family] for family in sorted(first))
+    return one_per_family(sorted(found, key=lambda address: (preferred(address), address)))
 
 
 def _unusable(address: str, host: Claimant, around: Surroundings) -> str:

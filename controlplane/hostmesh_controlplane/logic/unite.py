@@ -320,9 +320,8 @@ def _add_unmeshed(draft: _Draft, key: EndpointKey, port: int, listed: Listed) ->
     reason = ""
     if key in record.ended:
         reason = (
-            "its host's lease or grant ended: out until a host registers it again, its catalogs "
-            "drop it, "
-            "or `hostmesh service release`"
+            "its host's lease or grant ended, or it has another address: out until a host "
+            "registers it again, its catalogs drop it, or `hostmesh service release`"
         )
     elif record.state is ServiceState.MIXED and not record.admits_unmeshed(key.address):
         reason = "not meshed, and outside the networks that allow-unmeshed admits"

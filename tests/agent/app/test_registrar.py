@@ -72,6 +72,19 @@ def test_a_refused_service_is_never_dialled_and_says_the_control_plane_s_words()
     _run(scene)
 
 
+def test_the_port_of_a_refused_service_is_named_until_it_is_accepted() -> None:
+    async def scene() -> None:
+        play = Play()
+        async with play.running():
+            assert play.registrar.refused_ports == frozenset()
+            play.refused("web refused: the grant covers nothing")
+            assert play.registrar.refused_ports == {8080}
+            play.accepted()
+            assert play.registrar.refused_ports == frozenset()
+
+    _run(scene)
+
+
 def test_a_registered_service_whose_grant_goes_says_so() -> None:
     async def scene() -> None:
         play = Play()

@@ -17,7 +17,12 @@ NEW = replace(OLD, exclude_uids=(5,), inbound=(InboundPort(9071, "strict"), Inbo
     ("served", "keep", "ports"),
     [
         pytest.param([8080, 9071, 9090], [8080, 9071], [8080, 9071, 9090], id="old and new"),
-        pytest.param([8080, 9071], [8080, 9071], [8080, 9071], id="a refused one never comes in"),
+        pytest.param(
+            [8080, 9071],
+            [8080, 9071],
+            [8080, 9071],
+            id="one that Envoy does not serve never comes in",
+        ),
         pytest.param([9071, 9090], [9071, 9090], [9071, 9090], id="then the new alone"),
         pytest.param([8080, 9071], [8080, 9071], [8080, 9071], id="an old one that is kept stays"),
         pytest.param([], [], [9071], id="one that was led in and is refused now stays led in"),

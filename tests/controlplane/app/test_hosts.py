@@ -156,7 +156,7 @@ def test_a_catalog_that_lists_another_address_of_the_host_moves_the_registration
             claims=(Claim("default", "web", "web"),), cidrs=("10.9.0.0/16",)
         )
         agent = world.agent().connect()
-        agent.register(web(), host_addresses=["10.9.0.4"])
+        agent.register(web(), host_addresses=["10.0.0.4", "10.9.0.4"])
         assert world.keys() == ["10.0.0.4:8080"]
         world.mesh.catalog[WEB] = {EndpointKey("", "10.9.0.4", 8080)}
         world.hosts.catalog_changed([WEB, "unknown.default.mesh.internal"])

@@ -102,3 +102,15 @@ def test_a_clean_leave_gives_the_endpoint_back_to_its_catalog() -> None:
 
     assert mesh.table() == {"10.0.0.1:9080": "dc1"}
     assert mesh.service().state is ServiceState.MIXED
+
+
+def test_an_address_that_changed_is_never_a_second_endpoint_of_its_instance() -> None:
+    """A catalog lists the old one for a while: in plaintext it would be the same instance again."""
+    mesh = Mesh()
+    mesh.catalog("dc1", service("10.0.0.1:9080", "10.0.0.2:9080"))
+    mesh.register(instance("10.0.0.1:9080"))
+    mesh.register(instance("10.0.0.9:9080"))
+    shown = [(str(e.key), e.meshed) for e in mesh.service().endpoints]
+    assert shown == [("10.0.0.2:9080", False), ("10.0.0.9:9080", True)]
+    mesh.register(instance("10.0.0.1:9080"))
+    assert ("10.0.0.1:9080", True) in [(str(e.key), e.meshed) for e in mesh.service().endpoints]

@@ -126,9 +126,14 @@ class Mesh:
         name = listing.host if listing else host
         return self.take(merge.source_changed(self.state, SourceChanged(source, name, listing)))
 
-    def register(self, *instances: RegisteredInstance, host_id: str = "a" * 32) -> Step:
+    def register(
+        self,
+        *instances: RegisteredInstance,
+        host_id: str = "a" * 32,
+        withdrawn: tuple[RegisteredInstance, ...] = (),
+    ) -> Step:
         """A host's complete registration."""
-        return self.take(merge.register(self.state, host_id, instances))
+        return self.take(merge.register(self.state, host_id, instances, withdrawn=withdrawn))
 
     def end_lease(self, host_id: str = "a" * 32) -> Step:
         """A host fell silent."""

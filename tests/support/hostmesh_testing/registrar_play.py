@@ -1,7 +1,7 @@
 """A registrar between a host stream, an identity and an app that a test holds in its hands."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 from hostmesh_agent.app.registrar import Asking, Registrar, ServiceView
@@ -44,6 +44,9 @@ class FakeLink:
         what = ["declared" if s.declared_only else "registered" for s in register.services]
         self.said.append(" ".join(what))
 
+    def reconnect(self, gone: Collection[str]) -> None:
+        self.said.append(f"gone {' '.join(sorted(gone))}")
+
     def report_health(self, report: pb.HealthReport) -> None:
         self.said.append(f"{pb.Status.Name(report.status)} {report.reason}".strip())
 
@@ -59,6 +62,7 @@ class FakeIdentity:
         self.membership = Membership("7f3a", DOMAIN, 0.0, "cp1:15013")
         self.bundles = TrustBundles()
         self.workloads: dict[Identity, CertificateSet] = {}
+        self.refused: set[Identity] = set()
 
 
 class FakeApp:

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from hostmesh_controlplane.logic.registry import Claimant, Decision, Holder, Surroundings, decide
+from hostmesh_controlplane.logic.claimant import Claimant
+from hostmesh_controlplane.logic.registry import Decision, Holder, Surroundings, decide
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.grant import Claim, Grant
 from hostmesh_core.ids import EndpointKey, SpiffeId

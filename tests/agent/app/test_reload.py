@@ -1,0 +1,245 @@
+"""The agent's half of a reload: what is said to the control plane, and in which order."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from hostmesh_agent.app import reload as module
+from hostmesh_agent.app.reload import Reload
+from hostmesh_agent.config import ServiceConfig
+from hostmesh_agent.logic import running
+from hostmesh_agent.logic.running import Running
+from hostmesh_core import names
+from hostmesh_core._pb import host_pb2 as pb
+from hostmesh_core.errors import BadInput, HostmeshError, Refused
+from hostmesh_core.host_layout import HostLayout
+from hostmesh_testing.hosts import until
+from hostmesh_testing.registrar_play import Play
+
+FILE = "/etc/hostmesh/agent.yaml"
+TEXT = """\
+control_planes: [cp1:15012]
+services: [{{name: web, port: {port}, service_port: 80, protocol: http}}]
+"""
+OLD, NEW = TEXT.format(port=8080), TEXT.format(port=9090)
+
+
+class FakeAgent:
+    """An agent around a registrar that a test holds; Envoy serves the ports in `served`."""
+
+    def __init__(self) -> None:
+        self.running = running.read(OLD, file=FILE)
+        self.play = Play(*self.running.config.services)
+        self.registrar = self.play.registrar
+        self.identity = self.play.identity
+        self.host = SimpleNamespace(connected=True, lost="", drain=self._drain)
+        self.envoy = SimpleNamespace(admin=SimpleNamespace(config_dump=self._dump))
+        self.served = {8080, 9090}
+        self.refused: dict[int, str] = {}
+        self.drained: list[list[str]] = []
+        self.progress: list[str] = []
+        self.reload = Reload(self, HostLayout()).handlers()  # type: ignore[arg-type]
+
+    def configure(self, target: Running, declared: tuple[ServiceConfig, ...]) -> None:
+        self.running = target
+        self.registrar.configure(target.config, declared)
+        self.judged()
+
+    def want_certificates(self, target: Running, declared: Iterable[ServiceConfig]) -> None:
+        """Both services have one identity, and its certificate is there."""
+
+    def judged(self) -> None:
+        """Let the control plane answer to what is declared."""
+        verdict = pb.Verdict()
+        for service in self.registrar.services:
+            reason = self.refused.get(service.port, "")
+            verdict.services.add(
+                service=service.name,
+                port=service.dialled_port,
+                workload_port=service.port,
+                accepted=not reason,
+                reason=reason,
+                host="web.default.mesh.internal",
+                addresses=[f"203.0.113.9:{service.port}"],
+            )
+        self.registrar.verdict(verdict)
+
+    async def call(self, verb: str, **args: object) -> Mapping[str, Any]:
+        answer = await self.reload[verb](args, self.progress.append)
+        assert isinstance(answer, dict)
+        return answer
+
+    @property
+    def said(self) -> list[list[str]]:
+        """Give every Register as `port` or `(port)` where it is only declared."""
+        return [
+            [
+                f"({s.workload_port})" if s.declared_only else str(s.workload_port)
+                for s in register.services
+            ]
+            for register in self.play.link.registers
+        ]
+
+    async def _drain(self, services: Iterable[str]) -> bool:
+        self.drained.append(list(services))
+        return True
+
+    async def _dump(self, **_: str) -> bytes:
+        chains = [{"name": names.inbound_chain(port, "mtls")} for port in self.served]
+        return json.dumps({"configs": [{"active_state": {"filter_chains": chains}}]}).encode()
+
+
+def _play(scene: Callable[[FakeAgent], Awaitable[None]]) -> FakeAgent:
+    made: list[FakeAgent] = []
+
+    async def main() -> None:
+        agent = FakeAgent()
+        made.append(agent)
+        async with agent.play.running():
+            agent.play.everything_but("verdict")
+            agent.judged()
+            await until(lambda: "registered" in agent.play.said)
+            await scene(agent)
+
+    asyncio.run(main())
+    return made[0]
+
+
+def test_a_port_moves_new_before_old() -> None:
+    async def scene(agent: FakeAgent) -> None:
+        told = await agent.call("reload-declare", file=FILE, text=NEW, left=[])
+        assert told["changes"] == ["web: port 8080 -> 9090"]
+        assert told["ports"] == [8080, 9090]
+        await agent.call("reload-prove")
+        drained = await agent.call("reload-drain")
+        assert (drained["complete"], drained["kept"], drained["ports"]) == (True, [], [9090])
+        await agent.call("reload-end")
+
+    agent = _play(scene)
+    assert agent.drained == [["web:8080"]]
+    order = [
+        now for before, now in zip([[], *agent.said], agent.said, strict=False) if now != before
+    ]
+    assert order == [["(8080)"], ["8080"], ["(9090)", "8080"], ["9090", "8080"], ["9090"]]
+    assert [s.port for s in agent.running.config.services] == [9090]
+
+
+def test_a_port_that_envoy_does_not_serve_yet_is_not_led_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "ANSWER_SECONDS", 0.1)
+
+    async def scene(agent: FakeAgent) -> None:
+        agent.served = {8080}
+        told = await agent.call("reload-declare", file=FILE, text=NEW, left=[])
+        assert told["ports"] == [8080]
+
+    _play(scene)
+
+
+def test_a_refused_service_is_named_and_the_old_one_stays() -> None:
+    async def scene(agent: FakeAgent) -> None:
+        agent.refused[9090] = "web:80 refused: the grant covers nothing"
+        told = await agent.call("reload-declare", file=FILE, text=NEW, left=[])
+        assert told["refused"] == ["web:80 refused: the grant covers nothing"]
+        await agent.call("reload-prove")
+        drained = await agent.call("reload-drain")
+        assert drained["kept"] == [
+            "web stays on port 8080: what is to take its place is not registered"
+        ]
+        await agent.call("reload-end")
+        assert [s.port for s in agent.registrar.services] == [9090, 8080]
+
+    assert _play(scene).drained == []
+
+
+def test_what_leaves_is_drained_and_remembered() -> None:
+    async def scene(agent: FakeAgent) -> None:
+        runs = await agent.call("running")
+        assert runs == {"file": FILE, "text": OLD, "services": ["web"]}
+        await agent.call("reload-declare", file=FILE, text=OLD, left=["web"])
+        await agent.call("reload-drain")
+        assert (await agent.call("reload-end"))["left"] == ["web"]
+        assert agent.registrar.services == ()
+        assert (await agent.call("running"))["services"] == ["web"]
+
+    assert _play(scene).drained == [["web:8080"]]
+
+
+@pytest.mark.parametrize(
+    ("prepare", "call", "error", "words"),
+    [
+        pytest.param(lambda _: None, {"file": "/other"}, BadInput, "runs with", id="another file"),
+        pytest.param(
+            lambda _: None, {"text": "{"}, BadInput, "cannot use", id="a file that is none"
+        ),
+        pytest.param(
+            lambda _: None,
+            {"text": OLD + "envoy: {concurrency: 4}\n"},
+            BadInput,
+            "envoy.concurrency",
+            id="what cannot change",
+        ),
+        pytest.param(
+            lambda agent: setattr(agent.host, "connected", False),
+            {},
+            Refused,
+            "nothing has changed",
+            id="no control plane",
+        ),
+        pytest.param(
+            lambda agent: agent.registrar.leaving(), {}, Refused, "drain", id="a drained host"
+        ),
+    ],
+)
+def test_what_is_refused_changes_nothing(
+    prepare: Callable[[FakeAgent], None],
+    call: dict[str, str],
+    error: type[HostmeshError],
+    words: str,
+) -> None:
+    async def scene(agent: FakeAgent) -> None:
+        prepare(agent)
+        said = len(agent.said)
+        for verb in ("reload-check", "reload-declare"):
+            with pytest.raises(error, match=words):
+                await agent.call(verb, **{"file": FILE, "text": NEW, "left": []} | call)
+        assert len(agent.said) == said
+        assert agent.running.text == OLD
+
+    _play(scene)
+
+
+def test_a_step_out_of_turn_is_refused() -> None:
+    async def scene(agent: FakeAgent) -> None:
+        for verb in ("reload-prove", "reload-drain", "reload-end"):
+            with pytest.raises(Refused, match="no reload is under way"):
+                await agent.call(verb)
+        await agent.call("reload-declare", file=FILE, text=NEW, left=[])
+        with pytest.raises(Refused, match="has not drained"):
+            await agent.call("reload-end")
+
+    _play(scene)
+
+
+def test_a_newer_reload_ends_what_an_older_one_waits_for() -> None:
+    async def scene(agent: FakeAgent) -> None:
+        agent.play.app.not_proven = "cannot prove web: nothing listens"
+        await agent.call("reload-declare", file=FILE, text=NEW, left=[])
+        async with asyncio.TaskGroup() as tasks:
+            waits = tasks.create_task(_refusal_of(agent.call("reload-prove")))
+            await until(lambda: any("nothing listens" in line for line in agent.progress))
+            await agent.call("reload-declare", file=FILE, text=OLD, left=[])
+        assert "another reload has begun" in waits.result()
+
+    _play(scene)
+
+
+async def _refusal_of(call: Awaitable[object]) -> str:
+    with pytest.raises(Refused) as refused:
+        await call
+    return str(refused.value)
