@@ -239,6 +239,28 @@ def test_drains_before_it_stops(host: EnvoyHost) -> None:
     agent(host, scenario)
 
 
+def test_it_serves_until_its_drain_is_over(host: EnvoyHost) -> None:
+    """The rules stay for the connections that it carries, though its workers say not ready."""
+    (http,) = free_ports(1)
+    host.world.put(small_listeners.hello("hello", http))
+    host.start_runner()
+    host.start_relay()
+
+    async def scenario(service: EnvoyService) -> None:
+        await serving(service)
+        _, writer = await asyncio.open_connection("127.0.0.1", http)
+        stop = asyncio.ensure_future(service.drain_and_stop())
+        deadline = time.monotonic() + 1.5  # in this time others are said to be down
+        while time.monotonic() < deadline:
+            assert service.serving
+            await asyncio.sleep(0.05)
+        writer.close()
+        await stop
+        assert not service.serving
+
+    assert agent(host, scenario).down == ["epoch 0 ended with exit status 0"]
+
+
 def test_an_envoy_whose_workers_hang_is_said_to_be_down(host: EnvoyHost) -> None:
     host.start_runner()
     host.start_relay()
