@@ -1,8 +1,10 @@
 """Who calls without the mesh, on real hosts: counted exactly, kept, told, shut out by strict."""
 
+import contextlib
 import json
 import signal
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import Any
@@ -14,10 +16,11 @@ from hostmesh_ctl.demo.hosts import Host, Lab, program
 from hostmesh_ctl.demo.mesh import LAYOUT, Agent, wait_for
 from hostmesh_testing.lab_mesh import LabMesh, call, start_app, virtual_address
 
-HTTP, TCP = 9080, 5432
+HTTP, TCP, FIRST = 9080, 5432, 3306
 SEEN_SECONDS = 15.0
 FORGED = "x-forwarded-for: 192.0.2.1\r\nforwarded: for=192.0.2.1\r\n"
 CALLS = 14
+SERVICES = ("web", "db", "greet")
 BOOK = LAYOUT.callers_file
 
 
@@ -29,15 +32,19 @@ class Callers:
         host = mesh.host("server")
         start_app(host, "http", "web", HTTP)
         start_app(host, "echo", "db", TCP)
+        start_app(host, "greet", "greet", FIRST)
+        first = f"port: {FIRST}, protocol: tcp, server_first: true, inbound: strict"
         entries = [
             f"{{name: web, port: {HTTP}, protocol: http}}",
             f"{{name: db, port: {TCP}, protocol: tcp}}",
+            f"{{name: greet, {first}}}",
         ]
-        token = ["--service-account", "server", "--service", "web", "--service", "db"]
+        token = ["--service-account", "server"]
+        token += [word for name in SERVICES for word in ("--service", name)]
         self.server = mesh.join(host, entries, token=token)
         self.shop = mesh.join(mesh.host("shop"))
         self.plain = mesh.lab.host("plain")
-        for name in ("web", "db"):
+        for name in SERVICES:
             mesh.wait_meshed(name, 1)
         wait_for("an answer", lambda: call(self.shop.host, "web", HTTP).caller)
         self.asked = 1
@@ -57,8 +64,11 @@ class Callers:
         return inside.connect(self.plain.holder.pid, self.server.host.ipv4, TCP)
 
     def db_by_mesh(self) -> socket.socket:
+        return self.by_mesh("db", TCP)
+
+    def by_mesh(self, name: str, port: int) -> socket.socket:
         host = self.shop.host
-        return inside.connect(host.holder.pid, virtual_address(host, "db", 4), TCP)
+        return inside.connect(host.holder.pid, virtual_address(host, name, 4), port)
 
     def counted(self, service: str) -> Mapping[str, Any]:
         """What the server's agent says of a service's callers."""
@@ -147,6 +157,27 @@ def test_what_is_held_open_is_counted_while_it_is_open(callers: Callers) -> None
         assert callers.wait_counted("db", 1)["plaintext"] == 1
         assert callers.wait_counted("web", before + 1)["plaintext"] == before + 1
         assert echoes(connection)
+
+
+def test_a_server_that_speaks_first_has_its_callers_counted_too(callers: Callers) -> None:
+    assert callers.counted("greet")["mutual_tls"] == 0, "the proof is no caller here either"
+    with closing(callers.by_mesh("greet", FIRST)) as connection:
+        assert b"greet" in connection.recv(64)
+        wait_for("its count", lambda: callers.counted("greet")["mutual_tls"] == 1)
+    assert callers.counted("greet")["plaintext"] == 0
+
+
+def test_the_apps_own_tls_is_not_the_meshs(callers: Callers) -> None:
+    before = callers.counted("db")["plaintext"]
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.create_default_context()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(incoming, outgoing, server_hostname="db.example").do_handshake()
+    hello = outgoing.read()
+    with closing(callers.db()) as connection:
+        connection.sendall(hello)
+        assert connection.recv(len(hello), socket.MSG_WAITALL) == hello
+    assert callers.wait_counted("db", before + 1)["plaintext"] == before + 1
 
 
 def test_the_operator_sees_them_with_the_next_command(callers: Callers) -> None:
@@ -261,7 +292,8 @@ def test_a_restarted_control_plane_knows_mode_and_callers_again(callers: Callers
 def test_permissive_is_the_way_back_and_all_decides_one_by_one(callers: Callers) -> None:
     status, said = callers.set_mode("permissive", "--all")
     assert status == 0
-    assert said.count("permissive") == 2
+    assert said.count("permissive") == len(SERVICES)
+    assert "agent.yaml of server says inbound: strict, and that counts there" in said
     wait_for("an answer", lambda: answers(callers.plain, callers.server.host.ipv4))
     with closing(callers.db()) as connection:
         assert echoes(connection)

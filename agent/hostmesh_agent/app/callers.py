@@ -1,7 +1,7 @@
 """Follows who calls this host's services: reads Envoy's counters, keeps the book, reports it."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn, Protocol
 
@@ -10,7 +10,7 @@ from hostmesh_agent.edges import callers_file as file
 from hostmesh_agent.edges.clock import SystemClock
 from hostmesh_agent.edges.runner_client import Process
 from hostmesh_agent.logic import callers, callers_file
-from hostmesh_agent.logic.callers import Book, Marks, Window
+from hostmesh_agent.logic.callers import Book, Counted, Marks, Window
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.errors import BadInput, HostmeshError
 
@@ -102,11 +102,11 @@ class CallersService:
         self._book = self._load()
         self._marks = Marks()
         self._interrupted = False
-        self._told: bytes | None = None
+        self._told: Mapping[ServiceKey, Counted] | None = None
         self._told_at = self._kept_at = 0.0
         self._kept = self._book
 
-    def counted(self, key: ServiceKey) -> callers.Counted | None:
+    def counted(self, key: ServiceKey) -> Counted | None:
         """Give what is counted of a service; None = nothing is yet."""
         return self._book.services.get(key)
 
@@ -153,14 +153,11 @@ class CallersService:
         self._interrupted = False
 
     def _tell(self) -> None:
-        now = self._clock.monotonic()
-        if self._book.envoy is None or now - self._told_at < self._control.report_seconds:
-            return
-        report = callers.report(self._book)
-        encoded = report.SerializeToString(deterministic=True)
-        if encoded != self._told:
-            self._told, self._told_at = encoded, now
-            self._control.report_callers(report)
+        now, services = self._clock.monotonic(), self._book.services
+        due = self._told is None or now - self._told_at >= self._control.report_seconds
+        if self._book.envoy is not None and due and services != self._told:
+            self._told, self._told_at = services, now
+            self._control.report_callers(callers.report(self._book))
 
     def _keep(self, *, at_once: bool = False) -> None:
         now = self._clock.monotonic()

@@ -71,13 +71,25 @@ class Book:
     services: Mapping[ServiceKey, Counted] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Fresh:
-    """What one port's counters have grown by."""
+    """What one port's counters have grown by; made and read within one `observe`."""
 
     plaintext: int = 0
     mutual_tls: int = 0
-    callers: Mapping[str, int] = field(default_factory=dict)
+    callers: dict[str, int] = field(default_factory=dict)
+
+    def add(self, kind: str, caller: str | None, grown: int) -> None:
+        """Take one counter."""
+        match kind:
+            case names.CALLERS_PLAINTEXT:
+                self.plaintext = grown
+            case names.CALLERS_MUTUAL_TLS:
+                self.mutual_tls = grown
+            case names.CALLERS_PLAINTEXT_FROM if caller:
+                self.callers[caller] = grown
+            case _:
+                pass
 
 
 def observe(
@@ -107,24 +119,11 @@ def _fresh(counters: Counters, before: Counters) -> dict[int, _Fresh]:
     for name, value in counters.items():
         known = before.get(name, 0)
         grown = value - known if value >= known else value
-        match = _NAME.fullmatch(name)
-        if match is None or not grown:
-            continue
-        port = int(match["port"])
-        found[port] = _plus(found.get(port, _Fresh()), match["kind"], match["caller"], grown)
+        match = _NAME.fullmatch(name) if grown else None
+        if match is not None:
+            fresh = found.setdefault(int(match["port"]), _Fresh())
+            fresh.add(match["kind"], match["caller"], grown)
     return found
-
-
-def _plus(fresh: _Fresh, kind: str, caller: str | None, grown: int) -> _Fresh:
-    match kind:
-        case names.CALLERS_PLAINTEXT:
-            return replace(fresh, plaintext=grown)
-        case names.CALLERS_MUTUAL_TLS:
-            return replace(fresh, mutual_tls=grown)
-        case names.CALLERS_PLAINTEXT_FROM if caller:
-            return replace(fresh, callers={**fresh.callers, caller: grown})
-        case _:
-            return fresh
 
 
 def _add(known: Counted, fresh: _Fresh, now: float) -> Counted:
