@@ -17,8 +17,8 @@ _COMMANDS = {
     "hosts": "cat /etc/hosts",
     "files": "find /etc /var/lib /run /var/log /dev/shm -path /run/lab -prune -o "
     r"-printf '%p %y %m %u %g %l\n' | sort",
-    "contents": "find /etc /var/lib/hostmesh /run /var/log -path /run/lab -prune -o -type f "
-    "-newer /run/lab-mark -print0 | xargs -0r sha256sum | sort",
+    "contents": "find /etc /var/lib/hostmesh /run /var/log/hostmesh -path /run/lab -prune -o "
+    "-type f -print0 | xargs -0r sha256sum | sort",
     "processes": "ps -eo args | grep -c '[h]ostmesh_agent'",
 }
 _COUNTED = re.compile(r"\[\d+:\d+\]|packets \d+ bytes \d+|^#.*$", re.MULTILINE)
@@ -30,7 +30,6 @@ Snapshot = Mapping[str, str]
 def settle(host: Host) -> None:
     """Wait until the kernel has made up its mind about the host's own addresses."""
     wait_for("the addresses", lambda: "tentative" not in host.run(["ip", "addr"]).stdout)
-    host.run(["touch", "/run/lab-mark"])
 
 
 def take(host: Host) -> Snapshot:
