@@ -32,7 +32,7 @@ from hostmesh_agent.edges.clock import SystemClock
 from hostmesh_agent.edges.identity_disk import IdentityDisk, StoredIdentity
 from hostmesh_agent.edges.own_processes import Kind
 from hostmesh_agent.edges.users import User
-from hostmesh_agent.logic import findings, join_screen
+from hostmesh_agent.logic import differences, findings, join_screen
 from hostmesh_agent.logic.findings import Accepted, Code, Finding
 from hostmesh_core.errors import BadInput, HostmeshError, Unreachable
 from hostmesh_core.host_layout import HostLayout
@@ -85,7 +85,7 @@ def join(order: Order, token_text: str | None, say: Say) -> Answer:
         "status": status,
         "watched_seconds": order.watch_seconds,
         "findings": looking.as_values(host.found),
-        "differences": join_screen.differences_of(host.config.services),
+        "differences": differences.summary(host.config.services),
         "waiting": join_screen.waiting_of(status),
     }
 

@@ -1,8 +1,7 @@
 """The one screen of `join`: where this host stands, what was changed, how to undo it, what next."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
-from hostmesh_agent.config import ServiceConfig
 from hostmesh_agent.logic import screens
 from hostmesh_agent.logic.screens import WIDTH, Answer
 
@@ -13,12 +12,6 @@ NO_ANSWER = "the agent: it does not answer"
 def waiting_of(status: Answer) -> list[str]:
     """Give what an agent's status says it waits for."""
     return screens.texts(status.get("waiting")) if status else [NO_ANSWER]
-
-
-def differences_of(services: Iterable[ServiceConfig]) -> str:
-    """Give in one line what callers without a mesh may notice; empty = nothing."""
-    del services
-    return ""
 
 
 def screen(answer: Answer, *, log: str = "") -> str:
