@@ -6,17 +6,17 @@ The apps are called as the agent's user.
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 from hostmesh_agent.app.configuration import read_config_of
 from hostmesh_agent.config import AgentConfig, CheckKind, ServiceConfig
-from hostmesh_agent.edges import app_files, app_probe, docker, listeners, users
+from hostmesh_agent.edges import app_files, app_probe, docker, foreseen, listeners, users
 from hostmesh_agent.edges.app_probe import Call, Spoken
 from hostmesh_agent.edges.as_user import run_as
 from hostmesh_agent.edges.listeners import Socket
 from hostmesh_agent.edges.users import User
-from hostmesh_agent.logic import address_rules, findings
+from hostmesh_agent.logic import address_rules, findings, redirect
 from hostmesh_agent.logic.address_rules import AddressRule
 from hostmesh_agent.logic.findings import Finding, Heard, Listener, Observed, Severity
 from hostmesh_core.host_layout import HostLayout
@@ -28,6 +28,7 @@ def look(config: AgentConfig, agent: User) -> list[Finding]:
     sockets = listeners.listening()
     published = docker.published(sockets)
     heard = _heard(config.services, sockets, agent)
+    firewall = _foreseen(config)
     found = findings.of_host(config, [_listener(each) for each in sockets])
     for service, spoken in zip(config.services, heard, strict=True):
         mine = _of_port(sockets, service.port)
@@ -35,6 +36,7 @@ def look(config: AgentConfig, agent: User) -> list[Finding]:
             listeners=tuple(_listener(each) for each in mine),
             heard=Heard(first=spoken.first, tls=spoken.tls, answer=spoken.answer),
             published=published.get(service.port, ""),
+            firewall=firewall.get(service.endpoint_port, ""),
             rules=tuple(_rules(mine)),
         )
         found += findings.of_service(config, service, seen)
@@ -46,6 +48,14 @@ def look_now(config_path: str, layout: HostLayout, *, agent_user: str) -> list[F
     config = read_config_of(layout, config_path)
     agent = users.ordinary() or users.find(agent_user, option="--agent-user")
     return look(config, agent)
+
+
+def _foreseen(config: AgentConfig) -> Mapping[int, str]:
+    """Ask what this host's firewall would make of the capture; nobody but root can know."""
+    if not config.capture.enabled or users.ordinary() is not None:
+        return {}
+    plan = redirect.plan(config, redirect.Users(proxy_uid=2, proxy_gid=2, agent_uid=1))
+    return foreseen.firewall(plan.encode(), HostLayout(config.instance))
 
 
 def stops(found: Sequence[Finding]) -> bool:
@@ -148,7 +158,10 @@ def _postgres(owner: Socket) -> list[AddressRule]:
 
 
 def _nginx(owner: Socket) -> list[AddressRule]:
-    words = tuple(" ".join(owner.command).split())  # its title is one word
+    title = " ".join(owner.command)  # a process names itself in one word
+    if "worker process" in title:
+        title = " ".join(listeners.parent_command(owner.pid))
+    words = tuple(title.split())
     first = app_files.option(words, "-c") or "/etc/nginx/nginx.conf"
     base = str(PurePosixPath(first).parent)
     waiting, seen = [first], set[str]()

@@ -45,6 +45,15 @@ def _socket(address: str, port: int, pid: int) -> Socket:
         return Socket(address, port)  # it ended meanwhile
 
 
+def parent_command(pid: int) -> tuple[str, ...]:
+    """Give the command line of a process's parent; empty where this user may not see it."""
+    try:
+        parent = psutil.Process(pid).parent()
+        return tuple(parent.cmdline()) if parent is not None else ()
+    except psutil.Error:
+        return ()
+
+
 def executable(pid: int) -> str:
     """Give the path of a process's program; empty where this user may not see it."""
     try:

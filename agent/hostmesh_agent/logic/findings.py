@@ -29,6 +29,7 @@ class Code(StrEnum):
     DOCKER_PUBLISHED = "docker-published"
     JUDGES_BY_ADDRESS = "judges-by-address"
     PORT_TAKEN = "port-taken"
+    FIREWALL = "firewall"
 
 
 MEANINGS: Mapping[Code, tuple[str, str]] = {
@@ -44,6 +45,10 @@ MEANINGS: Mapping[Code, tuple[str, str]] = {
     Code.JUDGES_BY_ADDRESS: (
         "the app judges callers by their address, and would see 127.0.0.6",
         "a `mesh_port`, or leave the port out until all callers are in the mesh",
+    ),
+    Code.FIREWALL: (
+        "this host's firewall would open or shut the port once it is captured",
+        "allow the port that is named",
     ),
     Code.PORT_TAKEN: ("another process has a port that Envoy or the agent needs", "`ports:`"),
 }
@@ -111,6 +116,8 @@ class Observed:
     published: str = ""
     """How Docker publishes the port; empty = it does not."""
     rules: tuple[AddressRule, ...] = ()
+    firewall: str = ""
+    """What this host's firewall would make of its capture, and the way out; empty = nothing."""
 
 
 def of_host(config: AgentConfig, listeners: Iterable[Listener]) -> list[Finding]:
@@ -139,10 +146,11 @@ def of_host(config: AgentConfig, listeners: Iterable[Listener]) -> list[Finding]
 def of_service(config: AgentConfig, service: ServiceConfig, seen: Observed) -> list[Finding]:
     """Give what was seen of one app."""
     about = _About(service, captured=config.capture.enabled and not service.mesh_port)
-    where = _where(about, seen)
+    where, walled = _where(about, seen), _walled(about, seen.firewall)
     if where is not None and where.severity is Severity.WARNS:
-        return [where, *_judging(about, seen.rules)]  # nothing answers: nothing was heard
-    found = [where, _docker(about, seen), _spoken(about, seen.heard)]
+        found = [where, walled]  # nothing answers: nothing was heard
+    else:
+        found = [where, _docker(about, seen), _spoken(about, seen.heard), walled]
     return [*(each for each in found if each is not None), *_judging(about, seen.rules)]
 
 
@@ -207,6 +215,16 @@ def _docker(about: _About, seen: Observed) -> Finding | None:
     text = f"is published by Docker ({seen.published}): Envoy's connections would not get there"
     cure = f"`listen: '127.0.0.1:{service.port}'` for {service.name} in agent.yaml"
     return about.finding(Code.DOCKER_PUBLISHED, text, cure, stops=True)
+
+
+def _walled(about: _About, firewall: str) -> Finding | None:
+    """Judge by what the redirector does: a port that may be open is then left as it is."""
+    if not firewall or not about.captured:
+        return None
+    why, _, cure = firewall.partition("; ")
+    shut = not about.open
+    then = "peers would not reach it" if shut else "so it would be left alone and not registered"
+    return about.finding(Code.FIREWALL, f"meets a firewall: {why}; {then}", cure, stops=shut)
 
 
 def _spoken(about: _About, heard: Heard) -> Finding | None:

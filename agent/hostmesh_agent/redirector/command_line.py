@@ -17,7 +17,7 @@ from hostmesh_agent.redirector.inputs import Inputs
 from hostmesh_agent.redirector.paths import Paths
 from hostmesh_agent.redirector.target import SERVING, Serving, Target, decide
 from hostmesh_agent.redirector.watch import Watch
-from hostmesh_core.capture_plan import CapturePlan
+from hostmesh_core.capture_plan import FILE_LIMIT, CapturePlan
 from hostmesh_core.errors import BadInput, HostmeshError
 from hostmesh_core.host_layout import DEFAULT_INSTANCE, HostLayout
 from hostmesh_core.redirect_files import Outcome, RedirectState, Report, Wanted
@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         ("remove", "take everything of this instance out"),
         ("status", "what is in force, looked up now"),
         ("show", "print what would be installed"),
+        ("foresee", "read a capture.json from stdin; what would this host's firewall make of it"),
         ("watch", "apply when Envoy serves, put back what is lost, remove when asked"),
     ):
         command = commands.add_parser(name, help=text, description=text)
@@ -93,6 +94,8 @@ def _run(options: argparse.Namespace) -> int:
             return _remove(paths, keep_closed=options.keep_closed)
         case "status":
             return _status(paths, options.output)
+        case "foresee":
+            return _foresee(paths)
         case "show":
             return _show(paths, options.output, early=options.early)
         case _:
@@ -197,6 +200,13 @@ def _now(paths: Paths, engine: Engine, report: Report | None) -> tuple[list[str]
             target = decide(plan, RedirectState(wanted=Wanted.CAPTURED), SERVING)
     endpoints = inputs.state.endpoints if inputs.state else frozenset[tuple[str, int]]()
     return engine.differences(plan, target, endpoints)
+
+
+def _foresee(paths: Paths) -> int:
+    """Print the ports whose fate would change: `{"8080": "why"}`. Nothing is touched."""
+    plan = CapturePlan.decode(sys.stdin.buffer.read(FILE_LIMIT + 1), where="stdin")
+    sys.stdout.write(json.dumps(Engine(paths).foreseen(plan)) + "\n")
+    return 0
 
 
 def _show(paths: Paths, output: str, *, early: bool) -> int:

@@ -124,6 +124,13 @@ class Engine:
         """Give what would be installed; needs no root and no iptables."""
         return rules.build(plan, target, endpoints=endpoints, never=self._ssh.find())
 
+    def foreseen(self, plan: CapturePlan) -> dict[int, str]:
+        """Give the declared ports that this host's firewall would treat otherwise, with why.
+
+        Changes nothing. Raises CannotRun.
+        """
+        return _by_firewall(plan, self._read_filters(self._observer.look()))
+
     def converge(
         self,
         plan: CapturePlan,

@@ -89,6 +89,15 @@ def found(service: ServiceConfig, observed: Observed) -> list[tuple[Code, Severi
             id="speaks first, and said so",
         ),
         pytest.param(
+            web(), seen(firewall="it drops; allow 15006"), [(Code.FIREWALL, WARNS)], id="a firewall"
+        ),
+        pytest.param(
+            web(inbound=InboundMode.STRICT),
+            seen(firewall="it drops; allow 15006"),
+            [(Code.FIREWALL, STOPS)],
+            id="a firewall that would shut out all callers",
+        ),
+        pytest.param(
             web(),
             seen(heard=Heard(first=b"-DENIED Redis is running in protected mode")),
             [],
