@@ -5,9 +5,9 @@
     names.json    the agent writes it: names and their virtual addresses
     report.json   the redirector writes it: what is in force, verified when, what is missing
 
-The agent can thereby open, close and name addresses within what root wrote; never a port, a uid or
-a target. Everything is checked here, in one place, by the process that reads it. Pure, and nothing
-heavy is imported: the redirector is a small process.
+The agent can thereby open, close, withhold a declared port and name addresses within what root
+wrote; never add a port, a uid or a target. Everything is checked here, in one place, by the process
+that reads it. Pure, and nothing heavy is imported: the redirector is a small process.
 """
 
 import ipaddress

@@ -8,7 +8,7 @@ import time
 from hostmesh_core.errors import BadInput
 from hostmesh_ctl.demo import inside
 from hostmesh_ctl.demo.hosts import Lab, program
-from hostmesh_ctl.demo.mesh import Agent, wait_for
+from hostmesh_ctl.demo.mesh import APP_UID, Agent, wait_for
 from hostmesh_ctl.demo.traffic import App
 from hostmesh_testing.lab_mesh import LabMesh, agent_yaml, call
 from hostmesh_testing.loaded import Loaded, told
@@ -54,9 +54,9 @@ class Reloading:
         return sorted(key for key, row in found.items() if row["meshed"])
 
 
-def changed(agent: Agent, *words: str) -> dict[str, object]:
+def changed(agent: Agent, *words: str, uid: int = 0) -> dict[str, object]:
     argv = [program("hostmesh-agent"), *words, "--output", "json"]
-    done = agent.host.run(argv, check=False, timeout=200)
+    done = agent.host.run(argv, uid=uid, check=False, timeout=200)
     assert "Traceback" not in done.stderr, done.stderr
     try:
         answer: dict[str, object] = json.loads(done.stdout)
@@ -64,6 +64,13 @@ def changed(agent: Agent, *words: str) -> dict[str, object]:
         raise AssertionError(done.stderr) from None
     assert done.returncode == (0 if answer["whole"] else 1), done
     return answer
+
+
+def answered_by(world: Reloading, service: str, port: int) -> str:
+    """Call by the mesh name, once the client has it; give who answered."""
+    host = world.client.host
+    wait_for(f"an answer of {service}", lambda: call(host, service, port).status == 200)
+    return str(call(host, service, port).said["server"])
 
 
 def captured(agent: Agent) -> list[int]:
@@ -81,7 +88,7 @@ def test_a_service_comes_and_a_port_moves_under_load_without_a_failed_request(la
     assert added["whole"], added
     world.mesh.wait_meshed("api", 1)
     assert captured(world.agent) == [8080, 9071]
-    assert call(world.client.host, "api", 9071).said["server"] == "api"
+    assert answered_by(world, "api", 9071) == "api"
     began = time.monotonic()
     moved = world.reload(WEB.format(port=9090), API)
     ended = time.monotonic()
@@ -111,7 +118,7 @@ def test_the_detector_trips_where_the_port_moves_without_a_reload(lab: Lab) -> N
     assert any("hostmesh-agent reload" in str(text) for text in waiting(world.agent))
     assert changed(world.agent, "reload")["whole"]
     world.mesh.wait_meshed("web", 1)
-    assert call(world.client.host, "web", 80).said["server"] == "web-9090"
+    assert answered_by(world, "web", 80) == "web-9090"
 
 
 def waiting(agent: Agent) -> list[object]:
@@ -173,7 +180,7 @@ def test_what_the_grant_does_not_cover_is_refused_by_name_and_the_rest_goes_on(l
     world.mesh.control_plane.command(*command.split()[1:])
     world.mesh.wait_meshed("api", 1)
     assert captured(world.agent) == [9071, 9090]
-    assert call(world.client.host, "api", 9071).said["server"] == "api"
+    assert answered_by(world, "api", 9071) == "api"
     assert changed(world.agent, "reload")["whole"]
     assert told(load.account().failed) == []
 
@@ -218,6 +225,22 @@ def test_a_reload_that_is_killed_anywhere_and_run_again_ends_in_the_new_configur
     assert told(load.account().failed) == []
 
 
+def test_a_restart_of_everything_takes_a_killed_reload_to_its_end(lab: Lab) -> None:
+    world = Reloading(lab)
+    world.write(WEB.format(port=9090))
+    running = world.host.spawn("reload", [program("hostmesh-agent"), "reload"])
+    time.sleep(0.7)
+    running.signal(signal.SIGKILL)
+    running.wait(5)
+    world.agent.process.stop(seconds=60)
+    world.agent.start()
+    world.agent.wait_ready()
+    want = [f"{world.host.ipv4}:9090"]
+    wait_for("the new port", lambda: world.endpoints("web") == want)
+    assert captured(world.agent) == [9090]
+    assert answered_by(world, "web", 80) == "web-9090"
+
+
 def test_one_service_leaves_stays_out_over_restarts_and_comes_back(lab: Lab) -> None:
     world = Reloading(lab)
     assert world.reload(WEB.format(port=8080), API)["whole"]
@@ -238,7 +261,7 @@ def test_one_service_leaves_stays_out_over_restarts_and_comes_back(lab: Lab) -> 
     back = changed(world.agent, "resume", "web")
     assert (back["whole"], back["left"]) == (True, [])
     world.mesh.wait_meshed("web", 1)
-    assert call(world.client.host, "web", 80).said["server"] == "web-8080"
+    assert answered_by(world, "web", 80) == "web-8080"
     assert told(load.account().failed) == []
     changed(world.agent, "leave", "--service", "web")
     world.reload(API)
@@ -263,7 +286,7 @@ def test_a_narrowed_grant_takes_one_service_out_and_a_wider_one_brings_it_back(l
     plane.command(*command.split()[1:])
     world.mesh.wait_meshed("web", 1)
     world.agent.wait_ready()
-    assert call(world.client.host, "web", 80).said["server"] == "web-8080"
+    assert answered_by(world, "web", 80) == "web-8080"
     assert told(load.account().failed) == []
 
 
@@ -281,3 +304,40 @@ def test_sighup_of_the_parent_reloads(lab: Lab) -> None:
     want = [f"{world.host.ipv4}:9090"]
     wait_for("the move", lambda: world.endpoints("web") == want and captured(world.agent) == [9090])
     wait_for("its word", lambda: "port 8080 -> 9090" in world.agent.process.said())
+
+
+MINE = "{{name: mine, port: {port}, service_port: 80, protocol: http, mesh_port: {mesh_port}}}"
+EXPLICIT = "capture: {enabled: false}\ndns: 'off'\n"
+
+
+def test_the_one_user_of_explicit_mode_reloads_too(lab: Lab) -> None:
+    """No root, no rule: a port and its mesh_port move together under load, then mesh_port alone."""
+    mesh = LabMesh(lab)
+    host = mesh.host("user")
+    apps = [App(host, f"mine-{port}", port) for port in (8080, 8081)]
+    for app in apps:
+        app.start()
+    agent = Agent(host, agent_yaml([MINE.format(port=8080, mesh_port=18080)], EXPLICIT))
+    for folder in ("/var/lib/hostmesh", "/run/hostmesh"):
+        host.run(["install", "-d", "-o", str(APP_UID), "-g", str(APP_UID), folder])
+    host.write("/tmp/join.token", mesh.control_plane.token("--service", "mine") + "\n")
+    host.run(["chown", str(APP_UID), "/tmp/join.token"])
+    words = ["join", "--enrol-only", "--token-file", "/tmp/join.token"]
+    host.run([program("hostmesh-agent"), *words], uid=APP_UID)
+    host.spawn("agent", [program("hostmesh-agent"), "run", "--all"], uid=APP_UID)
+    mesh.wait_meshed("mine", 1)
+    client = mesh.join(mesh.host("client"))
+    load = Loaded(client.host, "mine", 80, apps, rate=RATE)
+    host.write(FILE, agent_yaml([MINE.format(port=8081, mesh_port=18081)], EXPLICIT))
+    moved = changed(agent, "reload", uid=APP_UID)
+    assert (moved["whole"], moved["changes"]) == (True, ["mine: port 8080 -> 8081"])
+    assert list(mesh.control_plane.endpoints("mine")) == [f"{host.ipv4}:18081"]
+    time.sleep(0.5)
+    made = load.account()
+    assert told(made.failed) == []
+    assert set(made.by_server) == {"mine-8080", "mine-8081"}
+    host.write(FILE, agent_yaml([MINE.format(port=8081, mesh_port=18082)], EXPLICIT))
+    assert changed(agent, "reload", uid=APP_UID)["whole"]
+    assert list(mesh.control_plane.endpoints("mine")) == [f"{host.ipv4}:18082"]
+    wait_for("an answer of mine", lambda: call(client.host, "mine", 80).status == 200)
+    assert "HOSTMESH" not in host.run(["iptables-save"]).stdout.upper()
