@@ -145,6 +145,11 @@ class HostLayout:
         """For `status`, `reload`, `leave`: peer-checked (root or the agent's own user)."""
         return f"{self.control_dir}/agent.sock"
 
+    @property
+    def running_file(self) -> str:
+        """running.json, the agent's own: what it has taken in of agent.yaml."""
+        return f"{self.control_dir}/running.json"
+
     def bootstrap_file(self, epoch: int) -> str:
         """Envoy's bootstrap of this restart epoch, 0640."""
         return f"{self.envoy_dir}/bootstrap-{epoch}.json"

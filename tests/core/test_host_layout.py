@@ -31,7 +31,7 @@ def test_sockets_fit_into_the_kernels_address_whatever_the_instance(name: str) -
 
 
 def test_all_lies_in_the_hosts_own_places() -> None:
-    places = ("/etc/hostmesh/", "/var/lib/hostmesh/", "/run/hostmesh/")
+    places = ("/etc/hostmesh/", "/var/lib/hostmesh/", "/run/hostmesh/", "/var/log/hostmesh/")
     assert all(path.startswith(places) for path in paths(HostLayout()).values())
     assert HostLayout().bootstrap_file(3) == "/run/hostmesh/default/envoy/bootstrap-3.json"
 

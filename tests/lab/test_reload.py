@@ -107,18 +107,34 @@ def test_a_service_comes_and_a_port_moves_under_load_without_a_failed_request(la
     assert not world.agent.status()["waiting"]
 
 
-def test_the_detector_trips_where_the_port_moves_without_a_reload(lab: Lab) -> None:
-    """The control: the agent is started again with the edited file, and nothing is in order."""
+def test_the_detector_trips_where_a_port_moves_without_a_reload(lab: Lab) -> None:
+    """The control: everything is started again with the edited file, old before new."""
     world = Reloading(lab)
     load = world.load()
     world.write(WEB.format(port=9090))
-    world.agent.kill(world.agent.agent_pid())
-    time.sleep(4.0)
-    assert len(load.account().failed) > 20
-    assert any("hostmesh-agent reload" in str(text) for text in waiting(world.agent))
-    assert changed(world.agent, "reload")["whole"]
-    world.mesh.wait_meshed("web", 1)
+    world.agent.process.stop(seconds=60)
+    world.agent.start()
+    world.agent.wait_ready()
     assert answered_by(world, "web", 80) == "web-9090"
+    assert len(load.account().failed) > 20
+
+
+def test_an_agent_that_crashes_beside_a_half_edited_file_comes_back_as_it_was(lab: Lab) -> None:
+    world = Reloading(lab)
+    load = world.load()
+    world.host.write(FILE, agent_yaml([WEB.format(port=9090), "{name: ap"]))
+    pid = world.agent.agent_pid()
+    world.agent.kill(pid)
+    wait_for("the next agent", lambda: world.agent.agent_pid() not in (0, pid))
+    world.agent.wait_ready()
+    assert any("was edited since: hostmesh-agent reload" in str(t) for t in waiting(world.agent))
+    assert world.endpoints("web") == [f"{world.host.ipv4}:8080"]
+    assert world.reload(WEB.format(port=9090))["whole"]
+    world.agent.kill(world.agent.agent_pid())
+    time.sleep(3.0)
+    world.agent.wait_ready()
+    assert world.endpoints("web") == [f"{world.host.ipv4}:9090"]
+    assert told(load.account().failed) == []
 
 
 def waiting(agent: Agent) -> list[object]:

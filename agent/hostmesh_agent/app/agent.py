@@ -20,7 +20,7 @@ from envoy.config.core.v3.base_pb2 import Node as XdsNode
 
 from hostmesh_agent.app.callers import CallersService, Surroundings
 from hostmesh_agent.app.capture import CaptureService
-from hostmesh_agent.app.configuration import read_running
+from hostmesh_agent.app.configuration import take_up
 from hostmesh_agent.app.confirming import Confirming
 from hostmesh_agent.app.envoy import Callbacks, EnvoyService, Node
 from hostmesh_agent.app.host import AgentFacts, HostListeners, HostService
@@ -374,7 +374,7 @@ def main(config_path: str, layout: HostLayout, *, log_level: str) -> None:
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
         stream=sys.stderr,
     )
-    running = read_running(layout, str(Path(config_path).absolute()))
+    running = take_up(layout, str(Path(config_path).absolute()))
     stored = IdentityDisk(Path(layout.identity_dir)).load()
     if stored is None:
         raise BadInput(

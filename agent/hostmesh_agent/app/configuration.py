@@ -1,18 +1,53 @@
 """Reads agent.yaml from the disk and through the logic: one way for every program."""
 
+import logging
 from pathlib import Path
 
 from hostmesh_agent.config import AgentConfig
-from hostmesh_agent.edges import left_disk
+from hostmesh_agent.edges import left_disk, running_disk
+from hostmesh_agent.edges.redirect_files import CannotWrite
 from hostmesh_agent.logic import config_file, left_services, running
 from hostmesh_agent.logic.running import Running
 from hostmesh_core.errors import BadInput
 from hostmesh_core.host_layout import HostLayout
 
+log = logging.getLogger("hostmesh.agent")
+
 
 def read_running(layout: HostLayout, path: str) -> Running:
     """Read what one instance's agent is to run with. Raises BadInput."""
     return running_of(layout, path, read_text(path), read_left(layout))
+
+
+def take_up(layout: HostLayout, path: str) -> Running:
+    """Give what the agent is to run with: what an earlier one had taken in, else the file.
+
+    Raises BadInput.
+    """
+    made = running_disk.stamp(layout.runner_file)
+    text = running_disk.load(layout.running_file, file=path, made=made)
+    if text is None:
+        text = read_text(path)
+    taken = running_of(layout, path, text, read_left(layout))
+    keep(layout, taken)
+    return taken
+
+
+def keep(layout: HostLayout, taken: Running) -> None:
+    """Let an agent that comes after this one go on with the same."""
+    made = running_disk.stamp(layout.runner_file)
+    try:
+        running_disk.store(layout.running_file, file=taken.file, text=taken.text, made=made)
+    except CannotWrite as error:
+        log.warning("%s; an agent that is started again reads %s", error, taken.file)
+
+
+def is_edited(taken: Running) -> bool:
+    """Whether the file says something else by now."""
+    try:
+        return read_text(taken.file) != taken.text
+    except BadInput:
+        return True
 
 
 def running_of(layout: HostLayout, path: str, text: str, left: frozenset[str]) -> Running:

@@ -17,7 +17,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
-from hostmesh_agent.app.configuration import running_of
+from hostmesh_agent.app.configuration import keep, running_of
 from hostmesh_agent.app.envoy import EnvoyService
 from hostmesh_agent.app.host import HostService
 from hostmesh_agent.app.identity import IdentityService
@@ -188,6 +188,9 @@ class Reload:
     async def _drain(self, _: Call, progress: Progress) -> object:
         change, agent = self._under_way(), self._agent
         settled = self._settled = change.settle(self._registered())
+        if self._target is not None and not settled.kept:
+            # From here on the new one serves: an agent that comes after this one begins with it.
+            keep(self._layout, self._target)
         complete = True
         if settled.drained:
             named = [names.declaration(old.name, old.port) for old in settled.drained]

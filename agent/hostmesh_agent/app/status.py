@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 
 from hostmesh_agent.app.callers import CallersService
 from hostmesh_agent.app.capture import CaptureService
+from hostmesh_agent.app.configuration import is_edited
 from hostmesh_agent.app.envoy import EnvoyService
 from hostmesh_agent.app.host import HostService
 from hostmesh_agent.app.identity import IdentityService
@@ -234,8 +235,15 @@ def _unfinished(parts: Parts) -> list[str]:
         for service in captured
         if led is not None and service.port not in led
     ]
+    declared = {service.port for service in parts.registrar.services}
+    told += [
+        f"port {port} is led into Envoy and no service has it: hostmesh-agent reload"
+        for port in sorted((led or frozenset()) - declared)
+    ]
     if set(parts.registrar.services) != set(parts.config.services):
         told.append("a change of agent.yaml has not ended: run hostmesh-agent reload again")
+    if is_edited(parts.running):
+        told.append(f"{parts.running.file} was edited since: hostmesh-agent reload takes it in")
     return told
 
 

@@ -1,5 +1,6 @@
 import asyncio
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -96,7 +97,7 @@ def _parts(**changed: Any) -> Parts:
     for name, value in changed.items():
         part, _, attribute = name.partition("__")
         setattr(made[part], attribute, value)
-    return Parts(running=Running("/etc/hostmesh/agent.yaml", "", config), **made)
+    return Parts(running=Running(__file__, Path(__file__).read_text(), config), **made)
 
 
 def _screen(parts: Parts) -> str:
@@ -211,6 +212,11 @@ def _certificate(why: str) -> Any:
             "web: no rule leads port 8080 into Envoy; when the control plane accepts the service: "
             "hostmesh-agent reload",
             id="an edited agent.yaml that only the agent has read",
+        ),
+        pytest.param(
+            {"capture__ports": frozenset({8080, 9090})},
+            "port 9090 is led into Envoy and no service has it: hostmesh-agent reload",
+            id="an old port whose rules a killed reload has left",
         ),
         pytest.param(
             {"registrar__services": ()},
