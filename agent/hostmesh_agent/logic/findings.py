@@ -178,6 +178,12 @@ class _About:
         )
 
     @property
+    def source(self) -> str:
+        """Give where Envoy's connections to the app come from."""
+        listen = self.service.listen
+        return split_host_port(listen)[0] if listen else "127.0.0.6 (::6)"
+
+    @property
     def mesh_port(self) -> str:
         """Give a mesh_port that is likely free."""
         port = self.service.port
@@ -292,13 +298,13 @@ def _judging(about: _About, rules: Sequence[AddressRule]) -> list[Finding]:
         mine = [rule for rule in rules if rule.software == software]
         more = f" and {len(mine) - 1} more" if len(mine) > 1 else ""
         text = f"is {software}, which judges by source address ({mine[0]}{more}) and would see "
-        text += "127.0.0.6 (::6) instead of its callers"
+        text += f"{about.source} instead of its callers"
         cure = (
             f"{about.mesh_port} for {about.service.name} in agent.yaml, so that callers without a "
             "mesh reach the app as before, or leave this port out until all callers are in the mesh"
         )
         if not about.open:
-            cure = f"let 127.0.0.6 and ::6 in, in {software}'s own rules"
+            cure = f"let {about.source} in for callers of the mesh, in {software}'s own rules"
         found.append(about.finding(Code.JUDGES_BY_ADDRESS, text, cure, stops=about.open))
     return found
 

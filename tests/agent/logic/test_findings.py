@@ -206,6 +206,20 @@ def test_a_cure_is_the_line_to_write(
     assert words in finding.cure
 
 
+@pytest.mark.parametrize(
+    ("listen", "source"),
+    [
+        pytest.param("", "127.0.0.6 (::6)", id="the proxy's own"),
+        pytest.param("10.0.0.4:8080", "10.0.0.4", id="this host's, where listen names it"),
+    ],
+)
+def test_what_a_judging_app_would_see_is_named(listen: str, source: str) -> None:
+    service = web(mesh_port=18080, listen=listen)
+    (finding,) = findings.of_service(config(service), service, seen(rules=(RULE,)))
+    assert f"would see {source} instead" in finding.text
+    assert f"let {source} in" in finding.cure
+
+
 def test_a_port_of_the_proxy_s_own_that_is_taken_stops() -> None:
     whole = config(web(mesh_port=18080))
     sockets = [Listener(address="0.0.0.0", port=p, process="other") for p in (15006, 18080, 9)]
