@@ -37,7 +37,7 @@ def look(config: AgentConfig, agent: User) -> list[Finding]:
             heard=Heard(first=spoken.first, tls=spoken.tls, answer=spoken.answer),
             published=published.get(service.port, ""),
             firewall=firewall.get(service.endpoint_port, ""),
-            rules=tuple(_rules(mine)),
+            rules=tuple(_rules(mine, agent)),
         )
         found += findings.of_service(config, service, seen)
     return sorted(found, key=lambda each: each.severity is Severity.WARNS)
@@ -136,17 +136,17 @@ async def _listen_to(call: Call | None) -> Spoken:
     return Spoken() if call is None else await app_probe.listen_to(call)
 
 
-def _rules(mine: Sequence[Socket]) -> list[AddressRule]:
+def _rules(mine: Sequence[Socket], agent: User) -> list[AddressRule]:
     """Give the rules by address of whoever listens; each program once."""
     found: dict[str, list[AddressRule]] = {}
     for owner in mine:
         known = app_files.software(owner)
         if known and known not in found:
-            found[known] = _READERS[known](owner)
+            found[known] = _READERS[known](owner, agent)
     return [rule for rules in found.values() for rule in rules]
 
 
-def _postgres(owner: Socket) -> list[AddressRule]:
+def _postgres(owner: Socket, _: User) -> list[AddressRule]:
     folder = app_files.option(owner.command, "-D") or app_files.working_folder(owner.pid)
     config = app_files.option(owner.command, "config_file") or f"{folder}/postgresql.conf"
     stated = address_rules.postgres_hba_file(app_files.read(owner.pid, config) or "")
@@ -157,7 +157,7 @@ def _postgres(owner: Socket) -> list[AddressRule]:
     return address_rules.postgres(text, file)
 
 
-def _nginx(owner: Socket) -> list[AddressRule]:
+def _nginx(owner: Socket, _: User) -> list[AddressRule]:
     title = " ".join(owner.command)  # a process names itself in one word
     if "worker process" in title:
         title = " ".join(listeners.parent_command(owner.pid))
@@ -181,7 +181,7 @@ def _nginx(owner: Socket) -> list[AddressRule]:
     return found
 
 
-def _postfix(owner: Socket) -> list[AddressRule]:
+def _postfix(owner: Socket, _: User) -> list[AddressRule]:
     file = "/etc/postfix/main.cf"
     text = app_files.read(owner.pid, file)
     if text is None:
@@ -189,9 +189,10 @@ def _postfix(owner: Socket) -> list[AddressRule]:
     return address_rules.postfix(text, file)
 
 
-def _redis(owner: Socket) -> list[AddressRule]:
+def _redis(owner: Socket, agent: User) -> list[AddressRule]:
     where = findings.dialled_address(owner.address)
-    told = address_rules.redis_answer(app_files.ask_redis(where, owner.port))
+    said = run_as(agent, lambda: {"answer": app_files.ask_redis(where, owner.port).hex()})
+    told = address_rules.redis_answer(bytes.fromhex(str(said["answer"])))
     if told is not None:
         return told
     for file in ("/etc/redis/redis.conf", "/etc/redis.conf"):
@@ -201,7 +202,7 @@ def _redis(owner: Socket) -> list[AddressRule]:
     return address_rules.unreadable("Redis", "redis.conf")
 
 
-def _mariadb(_: Socket) -> list[AddressRule]:
+def _mariadb(_: Socket, __: User) -> list[AddressRule]:
     return address_rules.mariadb()
 
 
