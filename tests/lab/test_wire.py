@@ -1,47 +1,17 @@
 """What is on the wire between two meshed hosts, and what must never be."""
 
 import secrets
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from hostmesh_ctl.demo.hosts import Host, Lab
-from hostmesh_ctl.demo.mesh import Agent, wait_for
+from hostmesh_ctl.demo.hosts import Lab
+from hostmesh_ctl.demo.mesh import Agent
+from hostmesh_testing.captured import Capture
 from hostmesh_testing.lab_mesh import LabMesh, call, start_app
 
 PORTS = {"web4": 9084, "web6": 9086}
 PLACES = ("path", "header", "body", "answer")
-
-
-class Capture:
-    """tcpdump on one interface of a host, whole packets, until `seen` is asked."""
-
-    def __init__(self, host: Host, interface: str) -> None:
-        name = f"tcpdump-{interface}-{time.monotonic_ns()}"
-        self._file = host.folder / f"{name}.pcap"
-        words = [
-            "tcpdump",
-            "-i",
-            interface,
-            "-s",
-            "0",
-            "-U",
-            "--immediate-mode",
-            "-Z",
-            "root",
-            "-w",
-            str(self._file),
-        ]
-        self._process = host.spawn(name, words)
-        wait_for("tcpdump", lambda: "listening on" in self._process.said())
-
-    def seen(self) -> bytes:
-        """Stop and give all that was captured."""
-        time.sleep(0.5)  # what is still on its way through the kernel's buffer
-        self._process.stop()
-        return Path(self._file).read_bytes()
 
 
 class Wire:

@@ -17,7 +17,8 @@ SLOTS = (120, 56)
 connections of their own beside them."""
 
 FIRST = 1_000
-"""As many services are in the first lane: with short waits a round of them takes ten seconds."""
+"""As many of the services that are there at the start are in the first lane: with short waits a
+round of them takes ten seconds. Later ones come into it while nobody has to take turns for them."""
 
 PER_SECOND = (200, 50)
 """Queries, once everything was read: an answer costs about a millisecond."""
@@ -56,10 +57,11 @@ class Lanes:
     def __init__(self) -> None:
         self._lanes = tuple(map(Lane, SLOTS, PER_SECOND))
 
-    def enter(self) -> Lane:
-        """Give a new watch its lane."""
+    def enter(self, *, synced: bool) -> Lane:
+        """Give a new watch its lane. `synced`: all that was there at the start is watched."""
         first, later = self._lanes
-        lane = first if first.watches < FIRST else later
+        room = SLOTS[0] if synced else FIRST
+        lane = first if first.watches < room else later
         lane.watches += 1
         return lane
 

@@ -185,7 +185,7 @@ class ConsulWatch:
 
     def _watch(self, tasks: asyncio.TaskGroup, service: str) -> None:
         if service not in self._watched:
-            watched = self._watched[service] = _Watched(self._lanes.enter())
+            watched = self._watched[service] = _Watched(self._lanes.enter(synced=self._synced))
             watched.task = tasks.create_task(self._watch_service(service))
 
     async def _watch_service(self, service: str) -> None:

@@ -18,14 +18,22 @@ def names(count: int, *, prefix: str = "s") -> list[str]:
 
 def test_who_came_first_is_not_slowed_by_who_comes_later() -> None:
     lanes = Lanes()
-    first = [lanes.enter() for _ in range(FIRST)]
+    first = [lanes.enter(synced=False) for _ in range(FIRST)]
     wait = first[0].wait(240.0)
-    later = [lanes.enter() for _ in range(9000)]
+    later = [lanes.enter(synced=True) for _ in range(9000)]
     assert len({id(lane) for lane in first}) == 1
     assert later[0] is not first[0]
     assert first[0].wait(240.0) == wait
     first[0].watches -= 1
-    assert lanes.enter() is first[0]
+    assert lanes.enter(synced=False) is first[0]
+
+
+def test_a_few_services_keep_a_connection_each_whatever_comes_later() -> None:
+    lanes = Lanes()
+    few = [lanes.enter(synced=False) for _ in range(20)]
+    for _ in range(5000):
+        lanes.enter(synced=True)
+    assert few[0].wait(240.0) == 240.0
 
 
 def test_a_lane_has_so_many_turns_at_once() -> None:
