@@ -73,7 +73,7 @@ def callers(answer: Row) -> str:
         lines.append(
             _line(
                 "callers",
-                f"{len(found)} without mesh in the last 24 h, "
+                f"{answer.get('caller_count', len(found))} without mesh in the last 24 h, "
                 f"{answer.get('mutual_tls_requests', 0)} requests by mTLS; "
                 f"counted for {counted}"
                 + (f", not at {uncounted} endpoint(s)" if uncounted else ""),

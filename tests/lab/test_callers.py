@@ -306,6 +306,14 @@ def test_permissive_is_the_way_back_and_all_decides_one_by_one(callers: Callers)
     assert sum("POST /v1/services/" in line for line in audit) >= 2
 
 
+def test_both_address_families_are_callers(callers: Callers) -> None:
+    before = callers.counted("web")["plaintext"]
+    assert call(callers.plain, "web", HTTP, address=callers.server.host.ipv6).status == 200
+    found = callers.wait_counted("web", before + 1)
+    latest = found["addresses"][0]
+    assert (latest["address"], latest["requests"]) == (callers.plain.ipv6, 1)
+
+
 def test_leaving_takes_the_book_along(callers: Callers) -> None:
     book = callers.server.host.path(BOOK)
     assert book.exists()

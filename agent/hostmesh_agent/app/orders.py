@@ -48,6 +48,7 @@ class Orders:
         envoy = self._parts.envoy
         before = envoy.epoch
         progress("starting a new Envoy beside the one that runs")
+        await self._parts.callers.read()  # the new one begins to count at nothing
         await envoy.hot_restart()
         return f"Envoy epoch {envoy.epoch} serves (pid {envoy.pid}), {before} finishes"
 

@@ -2,9 +2,10 @@
 
 Envoy's counters begin at nothing with each process and after an eviction, so the book remembers
 what it last read of which process and adds only what came since. A counter that is smaller than it
-was, or one of another process, began anew: all of it is new. Of the calls in the last seconds
-before a hot restart the old Envoy may have handed over some that the book had read already: those
-count twice, so that none is lost.
+was, or one of another process, began anew: all of it is new. What came after the last reading
+before a crash is lost with that Envoy. In a hot restart the old one hands over what it has not
+flushed, which is not quite what the book has not read: some calls of the seconds before it may
+count twice, or not at all.
 """
 
 import re

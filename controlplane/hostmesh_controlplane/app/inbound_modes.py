@@ -17,6 +17,9 @@ from hostmesh_controlplane.logic.strictness import Account, Count
 from hostmesh_core.errors import BadInput, Refused
 from hostmesh_core.model import InboundMode, Service
 
+MOST_SHOWN = 1000
+"""Callers of a service in one answer, the latest first; `caller_count` has how many there are."""
+
 
 class Hosts(Protocol):
     """What this asks of the host streams (`app.host_mesh`)."""
@@ -153,9 +156,11 @@ class InboundModes:
         }
 
     def _callers(self, known: Account, now: float) -> Row:
-        who = self._who({caller.address for caller in known.callers})
+        shown = known.callers[:MOST_SHOWN]
+        who = self._who({caller.address for caller in shown})
         return {
-            "callers": strictness.rows(known, who, now=now),
+            "callers": strictness.rows(shown, who, now=now),
+            "caller_count": len(known.callers),
             "mutual_tls_requests": known.mutual_tls,
             "counted_since": known.since,
             "counted_for": strictness.ago(now - known.since) if known.since else "",

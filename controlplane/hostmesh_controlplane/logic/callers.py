@@ -16,6 +16,8 @@ from hostmesh_core._pb import host_pb2 as pb
 
 MAX_CALLERS = 256
 """Addresses of one service of one host; its numbers count all."""
+MAX_CALLERS_OF_HOST = 8192
+"""Of all its services together: about 2 MB of this process's memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +78,25 @@ class CallerBook:
 
 def read(word: pb.Callers, *, now: float) -> tuple[Told, ...]:
     """Take what is well-formed and within bounds; a host's clock may be ahead of this one."""
-    return tuple(
-        Told(
-            service=one.service,
-            namespace=one.namespace,
-            workload_port=one.workload_port,
-            since=_time(one.since, now) or now,
-            plaintext=one.plaintext,
-            mutual_tls=one.mutual_tls,
-            last_plaintext=_time(one.last_plaintext, now),
-            callers=tuple(_callers(one.callers[:MAX_CALLERS], now)),
-        )
-        for one in word.services[:MAX_SERVICES]
-        if max(len(one.service), len(one.namespace)) <= MAX_TEXT
+    found: list[Told] = []
+    room = MAX_CALLERS_OF_HOST
+    for one in word.services[:MAX_SERVICES]:
+        if max(len(one.service), len(one.namespace)) <= MAX_TEXT:
+            found.append(_told(one, now, min(room, MAX_CALLERS)))
+            room -= len(found[-1].callers)
+    return tuple(found)
+
+
+def _told(one: pb.ServiceCallers, now: float, most: int) -> Told:
+    return Told(
+        service=one.service,
+        namespace=one.namespace,
+        workload_port=one.workload_port,
+        since=_time(one.since, now) or now,
+        plaintext=one.plaintext,
+        mutual_tls=one.mutual_tls,
+        last_plaintext=_time(one.last_plaintext, now),
+        callers=tuple(_callers(one.callers[:most], now)),
     )
 
 

@@ -228,7 +228,9 @@ def next_step(service: Service, known: Account, mesh_wide: InboundMode, *, now: 
             return ""
 
 
-def rows(known: Account, who: Callable[[str], str], *, now: float) -> list[dict[str, object]]:
+def rows(
+    callers: Iterable[Caller], who: Callable[[str], str], *, now: float
+) -> list[dict[str, object]]:
     """Give the callers as a table and machines have them; `who` names an address."""
     return [
         {
@@ -240,7 +242,7 @@ def rows(known: Account, who: Callable[[str], str], *, now: float) -> list[dict[
             "ago": ago(now - one.last_seen),
             "seen_at": one.seen_at,
         }
-        for one in known.callers
+        for one in callers
     ]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from hostmesh_controlplane.app import inbound_modes
 from hostmesh_controlplane.logic.callers import Seen, Told
 from hostmesh_core.errors import BadInput, Refused
 from hostmesh_core.model import InboundMode
@@ -93,6 +94,20 @@ def test_a_caller_is_named_by_what_is_known_of_its_address(tmp_path: Path) -> No
         }
         assert shown["counted_for"] == "2 d"
         assert shown["inbound_in_force"] == "permissive"
+
+    run(tmp_path, play)
+
+
+def test_an_answer_has_the_latest_callers_and_says_how_many_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbound_modes, "MOST_SHOWN", 1)
+
+    async def play(desk: Desk) -> None:
+        await joined(desk, "10.1.0.8", "10.1.0.9")
+        shown = await desk.answer(SHOW, name="reviews")
+        assert [row["address"] for row in listed(shown, "callers")] == ["10.1.0.8"]
+        assert shown["caller_count"] == 2
 
     run(tmp_path, play)
 

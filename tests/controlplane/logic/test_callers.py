@@ -94,6 +94,14 @@ def test_what_a_host_says_is_bounded() -> None:
     assert callers.read(word(service="x" * 300), now=NOW) == ()
 
 
+def test_a_host_with_many_services_is_bounded_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(callers, "MAX_CALLERS_OF_HOST", 3)
+    two = word(caller("10.1.0.1"), caller("10.1.0.2")).services[0]
+    told = callers.read(pb.Callers(services=[two, two, two]), now=NOW)
+    assert [len(one.callers) for one in told] == [2, 1, 0]
+    assert [one.plaintext for one in told] == [14, 14, 14]
+
+
 @pytest.mark.parametrize(
     ("said", "address"),
     [

@@ -267,7 +267,7 @@ def test_who(services: list[str], host: str, said: str) -> None:
 
 def test_rows_are_for_tables_and_machines() -> None:
     found = known(CALLED)
-    assert strictness.rows(found, lambda address: f"host of {address}", now=NOW) == [
+    assert strictness.rows(found.callers, lambda address: f"host of {address}", now=NOW) == [
         {
             "address": "10.1.0.9",
             "caller": "host of 10.1.0.9",
