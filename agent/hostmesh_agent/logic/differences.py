@@ -31,8 +31,8 @@ class Difference:
 
 SOURCE = Difference(
     "source address",
-    "the app sees connections from 127.0.0.6 (::6) instead of the caller's address, or from this "
-    "host's own where `listen` is set. What judges by it (nginx `allow`, `pg_hba.conf`, MariaDB's "
+    "the app sees connections from 127.0.0.6 (::6), or from loopback where `listen` is there, "
+    "instead of the caller's address. What judges by it (nginx `allow`, `pg_hba.conf`, MariaDB's "
     "grants) no longer matches.",
 )
 SERVER_FIRST = Difference(
@@ -45,7 +45,9 @@ CLOSED = Difference(
     "while the app is down, a connection is accepted and closed at once, where it was refused.",
 )
 REFUSED = Difference(
-    "inbound: strict", "callers without a mesh are refused: their connections are closed at once."
+    "inbound: strict",
+    "callers without a mesh are refused: their connection is closed when they have spoken, or "
+    "after up to 10 seconds of silence.",
 )
 TCP = (SOURCE, SERVER_FIRST, CLOSED)
 HTTP = (

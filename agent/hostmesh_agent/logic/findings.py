@@ -180,8 +180,10 @@ class _About:
     @property
     def source(self) -> str:
         """Give where Envoy's connections to the app come from."""
-        listen = self.service.listen
-        return split_host_port(listen)[0] if listen else "127.0.0.6 (::6)"
+        address = split_host_port(self.service.listen)[0] if self.service.listen else ""
+        if address and (not self.captured or _is_loopback(address)):
+            return address
+        return "127.0.0.6 (::6)" if self.captured else "this host's own address"
 
     @property
     def mesh_port(self) -> str:

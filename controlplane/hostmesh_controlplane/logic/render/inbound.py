@@ -9,6 +9,7 @@ change of one would drain each inbound connection (measured). What no chain matc
 an undeclared port is never forwarded.
 """
 
+import ipaddress
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,6 +52,8 @@ from hostmesh_core.model import InboundMode, Protocol
 _SOURCES = ("127.0.0.6", "::6")
 """Where connections to the app come from, so that the rules do not send them back to Envoy."""
 _ORIGINAL_DST = "envoy.network.transport_socket.original_dst_address"
+_HANDSHAKE_SECONDS = 10
+"""A caller without a mesh that waits for the server's first bytes would wait for ever."""
 _FOR_EVER_SECONDS = 31_536_000
 """A year: Envoy looks for idle destinations this often, and each one is this host itself."""
 _CONNECT_SECONDS = 10
@@ -93,6 +96,7 @@ def chains(view: InboundPortView, destination_port: int) -> list[Any]:
             chain.filter_chain_match.destination_port.value = destination_port
         if mtls:
             chain.transport_socket.CopyFrom(_socket(view))
+            chain.transport_socket_connect_timeout.CopyFrom(seconds(_HANDSHAKE_SECONDS))
         found.append(chain)
     return found
 
@@ -109,12 +113,23 @@ def cluster(view: InboundPortView) -> bytes:
         _lead_to(rendered, *port.listen)
     else:
         _lead_where_it_was_going(rendered, port.workload_port if port.mesh_port else 0)
-        if view.captured:
-            _mark(rendered)
+    if _would_come_back(view):
+        _mark(rendered)
     if port.protocol.is_http:
         options = _http_options(port.protocol)
         rendered.typed_extension_protocol_options[HTTP_OPTIONS].CopyFrom(packed(options))
     return encode(rendered)
+
+
+def _would_come_back(view: InboundPortView) -> bool:
+    """Tell whether the rules would send Envoy's connection to the app back to Envoy.
+
+    The port of an app with a mesh_port is not captured: there the app sees this host's own address,
+    which grants by network (MariaDB's, `pg_hba.conf`) let in like a caller's.
+    """
+    listen = view.port.listen
+    on_loopback = listen is not None and ipaddress.ip_address(listen[0]).is_loopback
+    return view.captured and not view.port.mesh_port and not on_loopback
 
 
 def route_configuration(view: InboundPortView) -> bytes:

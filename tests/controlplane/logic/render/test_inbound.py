@@ -172,3 +172,29 @@ def test_envoy_ends_an_idle_connection_to_an_app_before_the_app_does() -> None:
     options = http_protocol_options_pb2.HttpProtocolOptions()
     found.typed_extension_protocol_options[HTTP_OPTIONS].Unpack(options)
     assert options.common_http_protocol_options.idle_timeout.ToTimedelta().total_seconds() < 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "marked"),
+    [
+        pytest.param({}, True, id="captured: the rules must let it through to the app"),
+        pytest.param({"listen": ("10.0.0.7", 5432)}, True, id="the host's own address too"),
+        pytest.param({"listen": ("127.0.0.1", 5432)}, False, id="no rule is about loopback"),
+        pytest.param({"listen": ("::1", 5432)}, False, id="nor about its IPv6 form"),
+        pytest.param({"mesh_port": 7000}, False, id="a port that no rule captures"),
+        pytest.param({"mesh_port": 7000, "listen": ("10.0.0.7", 5432)}, False, id="wherever it is"),
+    ],
+)
+def test_a_connection_to_the_app_is_marked_where_it_would_come_back(
+    changes: dict[str, Any],
+    marked: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    port = one(mesh.inbound_port(5432, protocol=Protocol.TCP, **changes))
+    found = message(type_urls.CLUSTER, inbound.cluster(port))
+    assert found.HasField("upstream_bind_config") is marked
+
+
+def test_who_never_begins_a_handshake_is_not_waited_for() -> None:
+    port = mesh.inbound_port(3306, protocol=Protocol.TCP, mode=InboundMode.STRICT)
+    for chain in inbound.chains(one(port), 3306):
+        assert chain.transport_socket_connect_timeout.seconds == 10
