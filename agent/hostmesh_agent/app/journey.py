@@ -216,7 +216,7 @@ def _check_lives(child: "subprocess.Popen[bytes] | None", layout: HostLayout) ->
 
 
 def _supervised(layout: HostLayout) -> bool:
-    return any(each.kind is Kind.PARENT for each in own_processes.of_instance(layout.instance))
+    return any(each.kind is Kind.PARENT for each in own_processes.of_instance(layout))
 
 
 def _status(layout: HostLayout) -> Answer:

@@ -70,7 +70,7 @@ def leave(layout: HostLayout, config_path: str, say: Say) -> Came:
         if host and _answers_in_the_end(layout, config_path, say):
             _by_agent(layout, say, told)
         for _ in range(_ROUNDS):
-            if not (running := own_processes.of_instance(layout.instance)):
+            if not (running := own_processes.of_instance(layout)):
                 break
             _end(layout, running, say, told)
         _remove_rules(layout)
@@ -89,18 +89,19 @@ def _anything(layout: HostLayout) -> bool:
     places = (layout.state_dir, layout.run_dir)
     if any(os.path.lexists(place) for place in places):
         return True
-    return bool(own_processes.of_instance(layout.instance))
+    return bool(own_processes.of_instance(layout))
 
 
 def _check_user(layout: HostLayout) -> None:
     """Raise BadInput where the files are somebody else's and this is not root."""
-    with suppress(FileNotFoundError):
-        owner = Path(layout.state_dir).stat().st_uid
-        if os.geteuid() not in (0, owner):
-            raise BadInput(
-                f"cannot leave: {layout.state_dir} belongs to uid {owner}; run as root; nothing "
-                "was changed"
-            )
+    for folder in (layout.state_dir, layout.run_dir):
+        with suppress(FileNotFoundError):
+            owner = Path(folder).stat().st_uid
+            if os.geteuid() not in (0, owner):
+                raise BadInput(
+                    f"cannot leave: {folder} belongs to uid {owner}; run as root; nothing was "
+                    "changed"
+                )
 
 
 def _host(layout: HostLayout) -> str:
@@ -116,10 +117,15 @@ def _answers_in_the_end(layout: HostLayout, config_path: str, say: Say) -> bool:
     """Tell whether an agent can be asked; one is started where Envoy still serves without one."""
     if _answers(layout):
         return True
-    kinds = {each.kind for each in own_processes.of_instance(layout.instance)}
+    kinds = {each.kind for each in own_processes.of_instance(layout)}
     if Kind.PARENT not in kinds and Kind.RUNNER in kinds:
         say("starting the agent once more, so that it can deregister")
-        supervisor.start(layout, ["--config", config_path, *_users(layout)])
+        config = os.path.abspath(config_path)  # noqa: PTH100 (a link stays a link)
+        try:
+            supervisor.start(layout, ["--config", config, *_users(layout)])
+        except supervisor.CannotStart as error:
+            say(f"{error}; going on without it")
+            return False
     elif Kind.PARENT not in kinds and Kind.AGENT not in kinds:
         return False
     deadline = time.monotonic() + ANSWER_SECONDS
@@ -154,7 +160,7 @@ def _answers(layout: HostLayout) -> bool:
 
 def _by_agent(layout: HostLayout, say: Say, told: _Told) -> None:
     """Let the agent leave, and what keeps it end after it."""
-    processes = own_processes.of_instance(layout.instance)
+    processes = own_processes.of_instance(layout)
     try:
         control.call(layout.control_socket, "leave", timeout=LEAVE_SECONDS, progress=say)
     except HostmeshError as error:
@@ -188,6 +194,8 @@ def _remove_rules(layout: HostLayout) -> None:
     try:
         done = subprocess.run(  # noqa: S603  our own program
             (*argv, "--instance", layout.instance),
+            cwd="/",  # `-m` looks in it first: whoever owns the caller's would be root
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=_REMOVE_SECONDS,

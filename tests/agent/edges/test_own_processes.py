@@ -1,14 +1,22 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from hostmesh_agent.edges import own_processes
 from hostmesh_agent.edges.own_processes import Kind
+from hostmesh_testing.rooted_layout import RootedLayout
 
+AGENT, ENVOY, STRANGER = 64010, 64011, 64012
 MODULE = ["/usr/bin/python3", "-m", "hostmesh_agent.main"]
 SCRIPT = ["/opt/hm/bin/python", "/opt/hm/bin/hostmesh-agent"]
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> RootedLayout:
+    return RootedLayout(instance=f"t{os.getpid()}", root=str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -34,6 +42,8 @@ SCRIPT = ["/opt/hm/bin/python", "/opt/hm/bin/hostmesh-agent"]
         ),
         pytest.param(["/x/envoy", "-c", "/etc/envoy.yaml"], "default", None, id="their own Envoy"),
         pytest.param(["vim", "hostmesh-agent.md"], "default", None, id="an editor"),
+        pytest.param(["less", "hostmesh-agent", "run"], "default", None, id="a pager"),
+        pytest.param(["sudo", "hostmesh-agent", "run", "--all"], "default", None, id="its sudo"),
         pytest.param([], "default", None, id="a kernel thread"),
     ],
 )
@@ -41,17 +51,48 @@ def test_what_a_command_line_is(command: list[str], instance: str, kind: Kind | 
     assert own_processes.kind_of(command, instance) is kind
 
 
+def _words(instance: str, *words: str) -> list[str]:
+    code = "import time; time.sleep(60)"
+    return [sys.executable, "-c", code, "hostmesh_agent.main", *words, "--instance", instance]
+
+
 @pytest.mark.process
-def test_a_process_is_found_and_ended() -> None:
-    instance = f"t{os.getpid()}"
-    words = ["import time; time.sleep(60)", "hostmesh_agent.main", "run", "--instance", instance]
-    child = subprocess.Popen([sys.executable, "-c", *words])
+def test_a_process_is_found_and_ended(layout: RootedLayout) -> None:
+    child = subprocess.Popen(_words(layout.instance, "run"))
     try:
-        (found,) = own_processes.of_instance(instance)
+        (found,) = own_processes.of_instance(layout)
         assert (found.kind, found.pid) == (Kind.AGENT, child.pid)
         own_processes.end([found], seconds=5.0)
         assert not found.alive
-        assert own_processes.of_instance(instance) == []
+        assert own_processes.of_instance(layout) == []
+    finally:
+        child.kill()
+        child.wait()
+
+
+@pytest.mark.process
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process of another user")
+@pytest.mark.parametrize(
+    ("words", "uid", "kinds"),
+    [
+        pytest.param(["run"], STRANGER, [], id="a stranger's agent"),
+        pytest.param(["run", "--all"], STRANGER, [], id="a stranger's parent"),
+        pytest.param(["run"], AGENT, [Kind.AGENT], id="the agent's own user"),
+        pytest.param(["run", "--all"], AGENT, [], id="the agent's user is no parent"),
+        pytest.param(["redirect", "show"], AGENT, [], id="and no one-shot that is waited for"),
+        pytest.param(["envoy"], ENVOY, [Kind.RUNNER], id="Envoy's own user"),
+        pytest.param(["run"], ENVOY, [], id="Envoy's user is no agent"),
+    ],
+)
+def test_our_command_line_does_not_make_a_process_ours(
+    layout: RootedLayout, words: list[str], uid: int, kinds: list[Kind]
+) -> None:
+    for folder, owner in ((layout.identity_dir, AGENT), (layout.hot_restart_dir, ENVOY)):
+        Path(folder).mkdir(parents=True)
+        os.chown(folder, owner, owner)
+    child = subprocess.Popen(_words(layout.instance, *words), user=uid, group=uid, extra_groups=[])
+    try:
+        assert [each.kind for each in own_processes.of_instance(layout)] == kinds
     finally:
         child.kill()
         child.wait()
