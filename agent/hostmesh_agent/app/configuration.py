@@ -12,6 +12,8 @@ from hostmesh_core.errors import BadInput
 from hostmesh_core.host_layout import HostLayout
 
 log = logging.getLogger("hostmesh.agent")
+MOST_CHARACTERS = 256 * 1024
+"""Of an agent.yaml: what a reload hands to a running agent in one line (`edges.control`)."""
 
 
 def read_running(layout: HostLayout, path: str) -> Running:
@@ -85,7 +87,8 @@ def read_left(layout: HostLayout) -> frozenset[str]:
 def read_text(path: str) -> str:
     """Read the file. Raises BadInput."""
     try:
-        return Path(path).read_text(encoding="utf-8")
+        with Path(path).open(encoding="utf-8") as file:
+            text = file.read(MOST_CHARACTERS + 1)
     except FileNotFoundError as error:
         raise BadInput(
             f"cannot read {path}: it is not there; three lines suffice: control_planes, and "
@@ -95,6 +98,9 @@ def read_text(path: str) -> str:
         raise BadInput(f"cannot read {path}: not UTF-8 text") from error
     except OSError as error:
         raise BadInput(f"cannot read {path}: {error.strerror}") from error
+    if len(text) > MOST_CHARACTERS:
+        raise BadInput(f"cannot read {path}: longer than {MOST_CHARACTERS} characters")
+    return text
 
 
 def _check_instance(layout: HostLayout, path: str, config: AgentConfig) -> None:

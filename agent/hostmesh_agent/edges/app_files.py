@@ -4,31 +4,40 @@ Files are read below the process's own root, so that an app in a container is ju
 """
 
 import glob
+import itertools
 import socket
 from contextlib import suppress
 from pathlib import Path
 
-from hostmesh_agent.edges import listeners
+from hostmesh_agent.edges import listeners, untrusted_file
 from hostmesh_agent.edges.listeners import Socket
 
 LIMIT = 1024 * 1024
 MOST_FILES = 200
+MOST_WILD = 2
+"""Parts of a pattern that may hold a wildcard."""
 _REDIS_SECONDS = 0.5
 _REDIS_QUESTION = b"*3\r\n$6\r\nCONFIG\r\n$3\r\nGET\r\n$14\r\nprotected-mode\r\n"
 
 
 def read(pid: int, path: str) -> str | None:
     """Give the text of a process's file; None where it cannot be read."""
-    with suppress(OSError), Path(f"/proc/{pid}/root{path}").open("rb") as file:
-        return file.read(LIMIT).decode(errors="replace")
+    with suppress(OSError, ValueError):
+        data = untrusted_file.read(f"/proc/{pid}/root{path}", LIMIT, follow=True)
+        return data.decode(errors="replace")
     return None
 
 
 def matching(pid: int, pattern: str) -> list[str]:
-    """Give the process's files that a pattern names, as the process names them."""
+    """Give the process's files that a pattern names, as the process names them.
+
+    The process may be anybody's: a pattern over whole trees is none that a configuration has.
+    """
+    if sum(glob.has_magic(part) for part in pattern.split("/")) > MOST_WILD:
+        return []
     root = f"/proc/{pid}/root"
-    found = sorted(glob.glob(f"{root}{pattern}"))[:MOST_FILES]  # noqa: PTH207 (a pattern with a root)
-    return [path.removeprefix(root) for path in found]
+    found = itertools.islice(glob.iglob(f"{root}{pattern}"), MOST_FILES)  # noqa: PTH207
+    return sorted(path.removeprefix(root) for path in found)
 
 
 def software(owner: Socket) -> str:

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hostmesh_agent.edges import untrusted_file
 from hostmesh_agent.edges.keys import KeyAndRequest
 from hostmesh_core.bundle import TrustBundles
 from hostmesh_core.credentials import CertificateSet
@@ -32,6 +33,8 @@ _LINK = "current"
 CALLERS = "callers.json"
 """Beside the identity because it is as private, and goes with it (`edges.callers_file`)."""
 _PENDING = "pending"
+MOST_BYTES = 16 * 1024 * 1024
+"""Of one file: far above what any of them is."""
 
 
 class IdentityUnusable(HostmeshError):
@@ -75,18 +78,16 @@ class IdentityDisk:
 
         A workload's set that cannot be read is left out: it is asked for anew.
         """
-        if not (self._folder / "host" / _LINK).is_symlink():
-            return None
         try:
+            if not (self._folder / "host" / _LINK).is_symlink():
+                return None
             return StoredIdentity(
-                membership=Membership(**json.loads((self._folder / "host.json").read_bytes())),
+                membership=Membership(**json.loads(_read(self._folder / "host.json"))),
                 host=_read_set(self._folder / "host"),
                 workloads=self._workloads(),
-                grant=Grant.from_json(json.loads((self._folder / "grant.json").read_bytes())),
-                bundles=TrustBundles.from_json(
-                    json.loads((self._folder / "bundles.json").read_bytes())
-                ),
-                renewal=Renewal(*json.loads((self._folder / "renewal.json").read_bytes())),
+                grant=Grant.from_json(json.loads(_read(self._folder / "grant.json"))),
+                bundles=TrustBundles.from_json(json.loads(_read(self._folder / "bundles.json"))),
+                renewal=Renewal(*json.loads(_read(self._folder / "renewal.json"))),
             )
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, BadInput) as error:
             raise IdentityUnusable(
@@ -126,7 +127,7 @@ class IdentityDisk:
     def pending(self, token_id: str) -> KeyAndRequest | None:
         """Give the key that a join with this token has begun with; None = it begins."""
         try:
-            kept = json.loads((self._folder / _PENDING / "request.json").read_bytes())
+            kept = json.loads(_read(self._folder / _PENDING / "request.json"))
             if kept["token_id"] != token_id:
                 return None
             key, request = kept["key"].encode(), kept["request"].encode()
@@ -246,9 +247,12 @@ class IdentityDisk:
 
 def _read_set(place: Path) -> CertificateSet:
     version = place / _LINK
-    return CertificateSet.read(
-        (version / "key.pem").read_bytes(), (version / "chain.pem").read_bytes()
-    )
+    return CertificateSet.read(_read(version / "key.pem"), _read(version / "chain.pem"))
+
+
+def _read(path: Path) -> bytes:
+    """Root reads here too (`leave`, `capture compile`), in a folder that is the agent's user's."""
+    return untrusted_file.read(str(path), MOST_BYTES)
 
 
 def _current(place: Path) -> str:

@@ -291,3 +291,15 @@ def test_a_crash_during_a_join_leaves_a_host_that_has_not_joined_or_has(tmp_path
             break
     assert step > 15
     assert seen == {True, False}
+
+
+@pytest.mark.parametrize("name", ["host.json", "grant.json", "host/current/key.pem"])
+def test_a_pipe_in_a_file_s_place_keeps_nobody_waiting(
+    folder: Path, joined: IdentityDisk, name: str
+) -> None:
+    """Root reads here when it leaves, in a folder that is the agent's user's."""
+    del joined
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(IdentityUnusable, match="no regular file"):
+        IdentityDisk(folder).load()
