@@ -13,6 +13,7 @@ from hostmesh_agent.cli_options import (
     agent_user_option,
     config_option,
     config_path,
+    echo,
     envoy_user_option,
     instance_option,
     output_option,
@@ -85,7 +86,7 @@ def join(**given: Unpack[Given]) -> None:
     )
     answer = journey.join(order, _token_unless_joined(given["token_file"], layout), _say)
     _remove(given["token_file"])
-    click.echo(json.dumps(answer, indent=2) if as_json else journey.screen(answer, layout))
+    echo(json.dumps(answer, indent=2) if as_json else journey.screen(answer, layout))
     if answer["waiting"]:
         sys.exit(1)
 
@@ -95,11 +96,11 @@ def _enrol(given: Given, layout: HostLayout, *, as_json: bool) -> None:
     path = config_path(given["config"], layout)
     joined = joining.join(path, layout, _token(given["token_file"]), as_users=users)
     _remove(given["token_file"])
-    click.echo(json.dumps(joined, indent=2) if as_json else app_status.join_screen(joined))
+    echo(json.dumps(joined, indent=2) if as_json else app_status.join_screen(joined))
 
 
 def _say(text: str) -> None:
-    click.echo(f"hostmesh-agent: {text}", err=True)
+    echo(f"hostmesh-agent: {text}", err=True)
 
 
 def _remove(token_file: str) -> None:
@@ -114,7 +115,10 @@ def _remove(token_file: str) -> None:
 
 def _token_unless_joined(source: str, layout: HostLayout) -> str | None:
     """Read the token; None where an earlier run has removed its file and this host has joined."""
-    gone = source != "-" and not Path(source).exists()
+    try:
+        gone = source != "-" and not Path(source).exists()
+    except OSError:
+        gone = False  # reading it says why it cannot be
     return None if gone and journey.is_joined(layout) else _token(source)
 
 
@@ -148,9 +152,9 @@ def check(*, config: str | None, instance: str, live: bool, agent_user: str, out
     path = config_path(config, layout)
     services = joining.check(path)
     if not live:
-        click.echo(f"{path}: ok, {services} service(s)")
+        echo(f"{path}: ok, {services} service(s)")
         return
     found = looking.look_now(path, layout, agent_user=agent_user)
-    click.echo(looking.as_json(found) if output == "json" else looking.as_text(found))
+    echo(looking.as_json(found) if output == "json" else looking.as_text(found))
     if looking.stops(found):
         sys.exit(2)

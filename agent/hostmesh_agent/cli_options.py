@@ -9,6 +9,11 @@ from hostmesh_core.host_layout import DEFAULT_INSTANCE, HostLayout
 from hostmesh_core.ids import is_dns_label
 
 
+def echo(text: str, *, err: bool = False) -> None:
+    """Print a text that may hold another's words: a terminal obeys control characters."""
+    click.echo("".join(c if c.isprintable() or c == "\n" else "?" for c in text), err=err)
+
+
 class Group(click.Group):
     """A command group that shows an error as one sentence and picks the exit status."""
 
@@ -17,7 +22,7 @@ class Group(click.Group):
         try:
             return super().invoke(ctx)
         except HostmeshError as error:
-            click.echo(f"hostmesh-agent: {error}", err=True)
+            echo(f"hostmesh-agent: {error}", err=True)
             sys.exit(2 if isinstance(error, BadInput) else 1)
 
 

@@ -61,6 +61,11 @@ class HostLayout:
         return f"{self.state_dir}/left.json"
 
     @property
+    def mesh_file(self) -> str:
+        """mesh.json, root 0644: the mesh that this host joined, by root's own word."""
+        return f"{self.state_dir}/mesh.json"
+
+    @property
     def made_file(self) -> str:
         """What of the folders was not there before, so that `leave` takes just that away."""
         return f"{self.state_dir}/made.json"
@@ -134,6 +139,11 @@ class HostLayout:
     def reload_lock(self) -> str:
         """One `reload` at a time."""
         return f"{self.run_dir}/reload.lock"
+
+    @property
+    def lifecycle_lock(self) -> str:
+        """One `join` or `leave` at a time, root 0600: beside the folders, which `leave` removes."""
+        return f"{self.run_dir.rpartition('/')[0]}-{self.instance}.lock"
 
     @property
     def control_dir(self) -> str:

@@ -1,6 +1,8 @@
 """`join` as the command line runs it: root makes the folders, the agent's user does the rest."""
 
+import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from hostmesh_agent.app.configuration import read_config, read_config_of, read_r
 from hostmesh_agent.app.join import Joined
 from hostmesh_agent.app.join import join as enrol
 from hostmesh_agent.config import AgentConfig
-from hostmesh_agent.edges import folders, made_folders, users
+from hostmesh_agent.edges import folders, made_folders, mesh_disk, users
 from hostmesh_agent.edges.as_user import run_as
 from hostmesh_agent.edges.identity_disk import IdentityDisk
 from hostmesh_agent.edges.users import User
@@ -55,10 +57,22 @@ def join(config_path: str, layout: HostLayout, token: str, *, as_users: Users) -
     # Explicit mode needs no root: then everything is one user's, as in `run --all`.
     agent, envoy = own or as_users.agent_user(), own or as_users.envoy_user()
     made_folders.make(layout, folders.wanted(layout, agent=agent, envoy=envoy))
-    return run_as(
+    joined = run_as(
         agent,
         lambda: _shown(enrol(config, layout, token, hostname=socket.gethostname()), config, layout),
     )
+    note_mesh(layout, joined)
+    return joined
+
+
+def note_mesh(layout: HostLayout, joined: Mapping[str, object]) -> None:
+    """Let root note which mesh was joined while it is: later the agent has a hand in it.
+
+    `clock_seconds` None says that this run found the host joined. Raises CannotWrite.
+    """
+    fresh = joined["clock_seconds"] is not None
+    if os.geteuid() == 0 and (fresh or not Path(layout.mesh_file).exists()):
+        mesh_disk.write(layout, str(joined["trust_domain"]))
 
 
 def check(config_path: str) -> int:
@@ -74,8 +88,10 @@ def check(config_path: str) -> int:
 def compile_capture(config_path: str, layout: HostLayout, *, as_users: Users) -> None:
     """Write capture.json, for the mesh that this host has joined. Raises BadInput."""
     config = read_running(layout, config_path).config
-    stored = IdentityDisk(Path(layout.identity_dir)).load()
-    domain = stored.membership.trust_domain if stored else DEFAULT_TRUST_DOMAIN
+    domain = mesh_disk.read(layout)
+    if domain is None:  # joined without root, by an earlier version, or not yet
+        stored = IdentityDisk(Path(layout.identity_dir)).load()
+        domain = stored.membership.trust_domain if stored else DEFAULT_TRUST_DOMAIN
     capture.compile_capture(config, layout, as_users.ids(), mesh_domain=domain)
 
 

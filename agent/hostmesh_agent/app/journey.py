@@ -15,7 +15,7 @@ from pathlib import Path
 from hostmesh_agent.app import join as enrolling
 from hostmesh_agent.app import looking, runner_file
 from hostmesh_agent.app.configuration import read_config_of
-from hostmesh_agent.app.joining import Users
+from hostmesh_agent.app.joining import Users, note_mesh
 from hostmesh_agent.config import Address, AgentConfig
 from hostmesh_agent.edges import (
     control,
@@ -75,9 +75,12 @@ def join(order: Order, token_text: str | None, say: Say) -> Answer:
     Raises BadInput before anything was changed, and what `app.join` raises.
     """
     host = _read(order, token_text, say)
-    made_folders.make(host.layout, folders.wanted(host.layout, agent=host.agent, envoy=host.envoy))
-    with instance_lock.held(host.layout.state_dir, say=say):
+    if os.geteuid() != 0:
+        _make_folders(host)  # the lock is one of them
+    with instance_lock.held(host.layout, say=say):
+        _make_folders(host)
         joined = run_as(host.agent, lambda: _enrolled(host, token_text, say))
+        note_mesh(host.layout, joined)
         status = _up(host, order, say)
     status = _watched(host, status, order.watch_seconds, say)
     return {
@@ -88,6 +91,11 @@ def join(order: Order, token_text: str | None, say: Say) -> Answer:
         "differences": differences.summary(host.config.services),
         "waiting": join_screen.waiting_of(status),
     }
+
+
+def _make_folders(host: _Host) -> None:
+    wanted = folders.wanted(host.layout, agent=host.agent, envoy=host.envoy)
+    made_folders.make(host.layout, wanted)
 
 
 def is_joined(layout: HostLayout) -> bool:

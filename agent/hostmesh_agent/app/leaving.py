@@ -9,14 +9,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hostmesh_agent.edges import (
     control,
     instance_lock,
+    lock_file,
     made_folders,
     own_processes,
     shared_memory,
@@ -65,7 +66,7 @@ def leave(layout: HostLayout, config_path: str, say: Say) -> Came:
         return {}
     _check_user(layout)
     told = _Told()
-    with _locked(layout, say):
+    with _alone(layout, say):
         host = _host(layout)
         if host and _answers_in_the_end(layout, config_path, say):
             _by_agent(layout, say, told)
@@ -79,10 +80,15 @@ def leave(layout: HostLayout, config_path: str, say: Say) -> Came:
     return _came_of(layout, host, told)
 
 
-def _locked(layout: HostLayout, say: Say) -> AbstractContextManager[None]:
-    if Path(layout.state_dir).is_dir():
-        return instance_lock.held(layout.state_dir, say=say)
-    return nullcontext()
+@contextmanager
+def _alone(layout: HostLayout, say: Say) -> Iterator[None]:
+    """Let no join, leave or reload go on beside this. Raises Refused."""
+    with ExitStack() as stack:
+        if os.geteuid() == 0 or Path(layout.state_dir).is_dir():
+            stack.enter_context(instance_lock.held(layout, say=say))
+        if Path(layout.run_dir).is_dir():
+            stack.enter_context(lock_file.held(layout.reload_lock, what=lock_file.CHANGE))
+        yield
 
 
 def _anything(layout: HostLayout) -> bool:

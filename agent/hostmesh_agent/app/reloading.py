@@ -95,13 +95,19 @@ def _with_left(
 @contextmanager
 def _turn(layout: HostLayout) -> Iterator[None]:
     """Let one change happen at a time."""
-    if not Path(layout.control_socket).exists():
+    try:
+        Path(layout.control_socket).stat()
+    except PermissionError as error:
+        raise Refused(
+            f"cannot open {layout.control_socket}: permission denied; run as root"
+        ) from error
+    except OSError as error:
         raise control.ControlUnreachable(
             f"cannot reach a running agent at {layout.control_socket}: start it with: "
             "hostmesh-agent run --all, which reads agent.yaml as it is"
-        )
+        ) from error
     try:
-        with lock_file.held(layout.reload_lock, what="reload of this instance"):
+        with lock_file.held(layout.reload_lock, what=lock_file.CHANGE):
             yield
     except PermissionError as error:
         raise Refused(

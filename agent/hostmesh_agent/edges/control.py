@@ -9,7 +9,8 @@ import json
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,6 +20,9 @@ _UCRED = struct.Struct("3i")
 MAX_LINE_BYTES = 1024 * 1024
 """The longest call holds a whole agent.yaml."""
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
+MOST_TIMEOUTS = 5
+"""How many times its time between two lines a whole answer may take."""
+CHUNK_BYTES = 256 * 1024
 
 Progress = Callable[[str], None]
 Handler = Callable[[Mapping[str, object], Progress], Awaitable[object]]
@@ -95,15 +99,17 @@ async def serve(path: str, handlers: Mapping[str, Handler]) -> AsyncIterator[Non
 def call(path: str, verb: str, *, timeout: float, progress: Progress, **args: object) -> object:
     """Call a running agent, blocking for `timeout` seconds at most between two lines.
 
-    Raises ControlUnreachable where none answers, Refused or BadInput with the agent's own sentence.
+    It is root who calls, mostly, and somebody less trusted who answers: an answer that never ends,
+    or is none, ends here. Raises ControlUnreachable where none answers, Refused or BadInput with
+    the agent's own sentence.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
         try:
             connection.connect(path)
+            _check_server(connection, path)
             connection.sendall(json.dumps({"do": verb, **args}).encode() + b"\n")
-            with connection.makefile("rb") as lines:
-                return _last(path, lines.readline, progress)
+            return _last(path, _lines(connection, timeout), progress)
         except PermissionError as error:
             raise ControlUnreachable(
                 f"cannot open {path}: permission denied; run as root"
@@ -118,13 +124,47 @@ def call(path: str, verb: str, *, timeout: float, progress: Progress, **args: ob
             ) from error
 
 
-def _last(path: str, read: Callable[[int], bytes], progress: Progress) -> object:
-    while line := read(MAX_ANSWER_BYTES):
-        answer = json.loads(line)
-        if "progress" in answer:
-            progress(answer["progress"])
-        elif "error" in answer:
-            raise (BadInput if answer.get("bad_input") else Refused)(answer["error"])
-        else:
-            return answer["result"]
+def _check_server(connection: socket.socket, path: str) -> None:
+    """Raise ControlUnreachable where a link has led to somebody else's socket."""
+    owner = os.stat(os.path.dirname(path) or ".").st_uid  # noqa: PTH116, PTH120
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    _, uid, _ = _UCRED.unpack(credentials)
+    if uid != owner:
+        raise ControlUnreachable(
+            f"cannot use {path}: uid {uid} serves it, the agent is uid {owner}; nothing was said "
+            "to it"
+        )
+
+
+def _lines(connection: socket.socket, timeout: float) -> Iterator[bytes]:
+    """Give whole lines. Raises TimeoutError where one, or all of them, take too long."""
+    end, rest = time.monotonic() + MOST_TIMEOUTS * timeout, b""
+    while True:
+        connection.settimeout(max(0.001, min(timeout, end - time.monotonic())))
+        chunk = connection.recv(CHUNK_BYTES)
+        if not chunk:
+            return
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from whole
+        if time.monotonic() > end or len(rest) > MAX_ANSWER_BYTES:
+            raise TimeoutError
+
+
+def _last(path: str, lines: Iterable[bytes], progress: Progress) -> object:
+    for line in lines:
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            answer = None
+        match answer:
+            case {"progress": str(text)}:
+                progress(text)
+            case {"error": str(text)}:
+                raise (BadInput if answer.get("bad_input") else Refused)(text)
+            case {"result": result}:
+                return result
+            case _:
+                raise ControlUnreachable(
+                    f"cannot understand the answer at {path}: is the agent of another version?"
+                )
     raise ControlUnreachable(f"cannot read the agent's answer at {path}: it closed the connection")

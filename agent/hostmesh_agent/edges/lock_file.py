@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from hostmesh_core.errors import Refused
 
+CHANGE = "reload or leave of this instance"
+
 
 def hold(path: str, *, what: str) -> int:
     """Take the lock for this process's life; gives the file descriptor. Raises Refused, OSError."""

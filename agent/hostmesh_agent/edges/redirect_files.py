@@ -32,7 +32,7 @@ def write(path: str, data: bytes) -> None:
 
 def read_report(path: str) -> Report | None:
     """Give the redirector's last report; None where there is none, or none that can be read."""
-    data = _bytes(path)
+    data = read_bytes(path)
     try:
         return None if data is None else Report.decode(data, where=path)
     except BadInput:
@@ -42,7 +42,7 @@ def read_report(path: str) -> Report | None:
 
 def read_plan(path: str) -> CapturePlan | None:
     """Give what root said last; None where there is none. Raises BadInput for a damaged one."""
-    data = _bytes(path)
+    data = read_bytes(path)
     return None if data is None else CapturePlan.decode(data, where=path)
 
 
@@ -50,9 +50,9 @@ def last_sequences(state: str, names: str) -> int:
     """Give the highest sequence that an earlier agent wrote, so that this one goes on above it."""
     highest = 0
     try:
-        if (data := _bytes(state)) is not None:
+        if (data := read_bytes(state)) is not None:
             highest = RedirectState.decode(data, where=state).sequence
-        if (data := _bytes(names)) is not None:
+        if (data := read_bytes(names)) is not None:
             highest = max(highest, NameTable.decode(data, where=names).sequence)
     except BadInput:
         # Written by nobody we know: the redirector refuses it too and takes the next write.
@@ -62,14 +62,15 @@ def last_sequences(state: str, names: str) -> int:
 
 def read_state(path: str) -> RedirectState | None:
     """Give what an earlier agent asked for; None where there is none, or none that can be read."""
-    data = _bytes(path)
+    data = read_bytes(path)
     try:
         return None if data is None else RedirectState.decode(data, where=path)
     except BadInput:
         return None
 
 
-def _bytes(path: str) -> bytes | None:
+def read_bytes(path: str) -> bytes | None:
+    """Give a file's bytes, cut above the limit; None where it cannot be read."""
     try:
         with Path(path).open("rb") as file:
             return file.read(FILE_LIMIT + 1)

@@ -1,17 +1,31 @@
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hostmesh_agent.app import agent, joining
+from hostmesh_agent.edges import redirect_files
+from hostmesh_agent.edges.identity_disk import IdentityDisk, Membership
+from hostmesh_core.bundle import TrustBundles
+from hostmesh_core.credentials import CertificateSet
 from hostmesh_core.errors import BadInput
+from hostmesh_core.grant import Claim, Grant
+from hostmesh_testing import forge
 from hostmesh_testing.rooted_layout import RootedLayout
 
 ME = joining.Users(agent=str(os.geteuid()), envoy="65534")
 AGENT_YAML = "control_planes: [127.0.0.1:9]\nservices: [{name: web, port: 8080}]\n"
 TOKEN = ".".join(("hm1", "0" * 16, "1" * 64, "2" * 64))
+
+MEMBERSHIP = Membership("f" * 32, "mesh.internal", 1_800_000_000.0, "cp1:15013")
+GRANT = Grant((Claim("default", "web", "web"),))
+BUNDLES = TrustBundles.of({"mesh.internal": [forge.root().der]})
+_URI = "spiffe://mesh.internal/hostmesh/host/" + "f" * 32
+_MADE = forge.certificate(uris=[_URI], private=forge.key("host"))
+HOST = CertificateSet.read(forge.key_pem(forge.key("host")), forge.pem(_MADE))
 
 
 @pytest.fixture
@@ -128,3 +142,28 @@ def test_capture_for_an_envoy_that_is_root_is_refused_and_leaves_the_old_plan(
     with pytest.raises(BadInput, match="cannot capture for an Envoy that runs as root"):
         joining.compile_capture(config, layout, as_users=users)
     assert Path(layout.capture_file).read_text() == "the old one"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="there is no capture without root")
+def test_the_mesh_is_what_root_saw_when_it_joined(tmp_path: Path, config: str) -> None:
+    """The agent may write its own folder: it must not make `com` the domain that it may name."""
+    layout = _layout(tmp_path)
+    Path(layout.state_dir).mkdir(parents=True)
+    joining.note_mesh(layout, {"trust_domain": "mesh.acme.test", "clock_seconds": 0.1})
+    joining.note_mesh(layout, {"trust_domain": "com", "clock_seconds": None})
+    disk = IdentityDisk(Path(layout.identity_dir))
+    disk.store_join(
+        replace(MEMBERSHIP, trust_domain="com"), host=HOST, grant=GRANT, bundles=BUNDLES
+    )
+    _compile(config, layout)
+    plan = redirect_files.read_plan(layout.capture_file)
+    assert plan is not None
+    assert plan.mesh_domain == "mesh.acme.test"
+
+
+def test_a_damaged_note_of_the_mesh_is_bad_input(tmp_path: Path, config: str) -> None:
+    layout = _layout(tmp_path)
+    Path(layout.state_dir).mkdir(parents=True)
+    Path(layout.mesh_file).write_text("{")
+    with pytest.raises(BadInput, match=r"mesh\.json: it does not name a mesh"):
+        _compile(config, layout)

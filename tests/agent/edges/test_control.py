@@ -1,10 +1,14 @@
 import asyncio
 import os
+import socket
 import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -85,3 +89,77 @@ def test_another_user_is_not_answered_even_where_the_file_lets_him() -> None:
 
     with folder:
         assert "cannot answer this user" in asyncio.run(run())
+
+
+@contextmanager
+def _answering(path: Path, *pieces: bytes, again: float = 0.0) -> Iterator[None]:
+    """Serve one caller with these bytes; with `again` the last of them for ever."""
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(path))
+    server.listen()
+
+    def serve() -> None:
+        connection, _ = server.accept()
+        with connection, suppress(OSError):
+            connection.recv(4096)
+            for piece in pieces:
+                connection.sendall(piece)
+            while again:
+                time.sleep(again)
+                connection.sendall(pieces[-1])
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(10)
+        server.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"no json\n", id="no JSON"),
+        pytest.param(b"[1]\n", id="no object"),
+        pytest.param(b"{}\n", id="nothing in it"),
+        pytest.param(b'{"progress": 7}\n', id="progress that is no text"),
+        pytest.param(b'{"result": 1', id="half a line"),
+        pytest.param(b"\xff\n", id="no text"),
+    ],
+)
+def test_an_answer_that_is_none_is_a_sentence(tmp_path: Path, answer: bytes) -> None:
+    path = tmp_path / "agent.sock"
+    with (
+        _answering(path, answer),
+        pytest.raises(control.ControlUnreachable, match=r"^cannot (understand|read) the"),
+    ):
+        control.call(str(path), "status", timeout=5, progress=print)
+
+
+@pytest.mark.parametrize(
+    "piece", [pytest.param(b'{"progress": "x"}\n', id="lines"), pytest.param(b"x", id="one line")]
+)
+def test_an_answer_that_never_ends_is_not_waited_for(tmp_path: Path, piece: bytes) -> None:
+    path = tmp_path / "agent.sock"
+    with (
+        _answering(path, piece, again=0.01),
+        pytest.raises(control.ControlUnreachable, match="within"),
+    ):
+        control.call(str(path), "leave", timeout=0.1, progress=lambda _: None)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a folder away")
+def test_another_s_socket_is_told_nothing(tmp_path: Path) -> None:
+    """The agent's user owns its folder: a link there must not make root talk to another program."""
+    (tmp_path / "control").mkdir()
+    os.chown(tmp_path / "control", 64010, 64010)
+    heard: list[str] = []
+    link = tmp_path / "control" / "agent.sock"
+    link.symlink_to(tmp_path / "root.sock")
+    with (
+        _answering(tmp_path / "root.sock", b'{"progress": "heard"}\n', b'{"result": 1}\n'),
+        pytest.raises(control.ControlUnreachable, match="uid 0 serves it, the agent is uid 64010"),
+    ):
+        control.call(str(link), "leave", timeout=5, progress=heard.append)
+    assert heard == []

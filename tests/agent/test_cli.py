@@ -1,0 +1,152 @@
+"""What `hostmesh-agent` says to wrong input: a sentence, the right status, no traceback."""
+
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from hostmesh_agent import cli, cli_join, cli_options
+from hostmesh_agent.edges.as_user import run_as
+from hostmesh_agent.edges.users import User
+from hostmesh_core.errors import BadInput
+from hostmesh_testing.rooted_layout import RootedLayout
+
+
+@pytest.fixture
+def layout(monkeypatch: pytest.MonkeyPatch) -> Iterator[RootedLayout]:
+    with tempfile.TemporaryDirectory(prefix="hm-") as root:
+        Path(root).chmod(0o755)
+        layout = RootedLayout(root=root)
+        for module in (cli, cli_join):
+            monkeypatch.setattr(module, "HostLayout", lambda _: layout)
+        Path(layout.control_dir).mkdir(parents=True)
+        yield layout
+
+
+def _run(*words: str) -> Result:
+    result = CliRunner().invoke(cli.main, list(words))
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+CONFIG = "control_planes: [cp1]\nservices:\n- {name: web, port: 8080}\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status"],
+        ["reload"],
+        ["leave", "--service", "web"],
+        ["drain"],
+        ["renew"],
+        ["restart-envoy"],
+        ["resume", "web"],
+    ],
+    ids=" ".join,
+)
+def test_without_an_agent_each_verb_says_so(layout: RootedLayout, words: list[str]) -> None:
+    result = _run(*words)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(
+        f"hostmesh-agent: cannot reach a running agent at {layout.run_dir}"
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody who may not")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status"],
+        ["reload"],
+        ["resume", "web"],
+        ["leave"],
+        ["leave", "--service", "web"],
+        ["drain"],
+        ["join", "--token-file", "TOKEN"],
+        ["join", "--enrol-only", "--token-file", "TOKEN"],
+        ["capture", "compile"],
+    ],
+    ids=" ".join,
+)
+def test_who_may_not_is_told_so(layout: RootedLayout, words: list[str]) -> None:
+    """An ordinary user on root's host."""
+    root = Path(layout.root)
+    config, token = root / "agent.yaml", root / "secrets" / "web.token"
+    config.write_text(CONFIG)
+    token.parent.mkdir(mode=0o700)
+    token.write_text("token")
+    host = Path(layout.identity_dir) / "host"
+    host.mkdir(parents=True)
+    (host / "current").symlink_to("v-1")
+    for folder in (layout.identity_dir, layout.control_dir):
+        Path(folder).chmod(0o700)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(layout.control_socket)
+    given = [str(token) if word == "TOKEN" else word for word in words]
+    if words[0] not in ("status", "resume", "drain"):
+        given += ["--config", str(config)]
+    before = sorted(root.rglob("*"))
+
+    def run() -> dict[str, object]:
+        result = _run(*given)
+        return {"status": result.exit_code, "said": result.stderr}
+
+    answer = run_as(User(64020, 64020), run)
+    assert answer["status"] in (1, 2)
+    assert str(answer["said"]).startswith("hostmesh-agent: cannot ")
+    assert sorted(root.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        pytest.param(b"", "control_planes", id="empty"),
+        pytest.param(b"\x00\xff\xfe" * 50, "not UTF-8 text", id="binary"),
+        pytest.param(b"\x00\x01", "cannot", id="control characters"),
+        pytest.param(b"# x\n" * 700_000, "longer than", id="huge"),
+        pytest.param(b"services: [web", "agent.yaml", id="no YAML"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["check", "join"])
+def test_a_configuration_that_is_none(
+    layout: RootedLayout, verb: str, text: bytes, said: str
+) -> None:
+    config, token = Path(layout.root, "agent.yaml"), Path(layout.root, "web.token")
+    config.write_bytes(text)
+    token.write_text("hm1.token")
+    more = ["--token-file", str(token)] if verb == "join" else []
+    result = _run(verb, "--config", str(config), *more)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("hostmesh-agent: cannot ")
+    assert said in result.stderr
+    assert token.exists()
+    assert not Path(layout.state_dir).exists()
+
+
+def test_a_folder_as_the_token_s_file(layout: RootedLayout) -> None:
+    config = Path(layout.root, "agent.yaml")
+    config.write_text(CONFIG)
+    result = _run("join", "--config", str(config), "--token-file", layout.root)
+    assert (result.exit_code, result.stderr) == (
+        2,
+        f"hostmesh-agent: cannot read token file {layout.root}: Is a directory\n",
+    )
+
+
+def test_another_s_words_do_not_command_the_terminal() -> None:
+    @click.command(cls=cli_options.Group, invoke_without_command=True)
+    def shows() -> None:
+        cli_options.echo("two\nlines\x1b[2J")
+        raise BadInput("cannot \x1b]0;go\x07 on")
+
+    result = CliRunner().invoke(shows, [])
+    assert (result.stdout, result.stderr) == (
+        "two\nlines?[2J\n",
+        "hostmesh-agent: cannot ?]0;go? on\n",
+    )
