@@ -1,6 +1,7 @@
 """How answers are shown: tables for people, JSON or YAML for machines."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
@@ -11,6 +12,7 @@ from tabulate import tabulate
 Format = Literal["table", "json", "yaml"]
 Row = Mapping[str, object]
 Column = tuple[str, Callable[[Row], object]]
+_OBEYED = re.compile(r"(?!\x1b\[[0-9;]{0,8}m)[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 _GOOD = frozenset({"healthy", "synced", "connected", "mesh"})
 _BAD = frozenset({"unhealthy", "rejected", "revoked", "stale", "gone"})
 
@@ -23,7 +25,12 @@ def show(answer: object, output: Format, *, table: Callable[[], str]) -> None:
         case "yaml":
             click.echo(yaml.safe_dump(answer, sort_keys=False), nl=False)
         case "table":
-            click.echo(table())
+            click.echo(printable(table()))
+
+
+def printable(text: str) -> str:
+    """Replace what a terminal would obey, but for our own colours: hosts and catalogs say much."""
+    return _OBEYED.sub("?", text)
 
 
 def rows_of(answer: object) -> list[Row]:

@@ -5,7 +5,6 @@ come later than the word, and a narrowed grant takes effect at once. Hosts say a
 control plane that has just started.
 """
 
-import ipaddress
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from hostmesh_controlplane.logic.declarations import MAX_SERVICES, MAX_TEXT
 from hostmesh_controlplane.logic.registry import Inbound
 from hostmesh_core._pb import host_pb2 as pb
+from hostmesh_core.ids import canonical_address
 
 MAX_CALLERS = 256
 """Addresses of one service of one host; its numbers count all."""
@@ -103,12 +103,11 @@ def _told(one: pb.ServiceCallers, now: float, most: int) -> Told:
 def _callers(callers: Iterable[pb.PlaintextCaller], now: float) -> Iterable[Seen]:
     for one in callers:
         try:
-            ip = ipaddress.ip_address(one.address)
+            address = canonical_address(one.address)
         except ValueError:
-            continue  # nothing that anybody could look for
-        mapped = getattr(ip, "ipv4_mapped", None)
+            continue  # nothing that anybody could look for; a zone would be any text at all
         first, last = _time(one.first_seen, now), _time(one.last_seen, now)
-        yield Seen(str(mapped or ip), one.requests, first, last)
+        yield Seen(address, one.requests, first, last)
 
 
 def _time(value: float, now: float) -> float:
