@@ -74,7 +74,8 @@ def made(layout: HostLayout) -> list[str]:
 
 def _write(path: Path, paths: list[str]) -> None:
     new = path.with_name(f"{path.name}.new")
-    with new.open("w", encoding="utf-8") as file:
+    new.unlink(missing_ok=True)
+    with new.open("x", encoding="utf-8") as file:  # never through a link of whoever has the folder
         json.dump(paths, file)
         file.flush()
         os.fsync(file.fileno())

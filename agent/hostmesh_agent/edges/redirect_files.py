@@ -20,7 +20,8 @@ def write(path: str, data: bytes) -> None:
     target = Path(path)
     temporary = target.with_name(f".{target.name}.new")
     try:
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:  # never through a link of whoever has the folder
             os.fchmod(file.fileno(), MODE)
             file.write(data)
             file.flush()

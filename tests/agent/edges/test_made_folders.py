@@ -62,3 +62,14 @@ def test_a_making_that_was_cut_short_is_begun_again(tmp_path: Path, layout: Root
     assert str(tmp_path / "host") in made_folders.made(layout)
     made_folders.remove(layout)
     assert _tree(tmp_path) == []
+
+
+def test_a_note_is_never_written_through_a_link(tmp_path: Path, layout: RootedLayout) -> None:
+    """An ordinary user's folder may be meant for root's instance later."""
+    victim = tmp_path / "victim"
+    victim.write_text("kept")
+    Path(layout.state_dir).mkdir(parents=True)
+    Path(f"{layout.made_file}.new").symlink_to(victim)
+    _make(layout)
+    assert victim.read_text() == "kept"
+    assert layout.identity_dir in made_folders.made(layout)

@@ -48,3 +48,13 @@ def test_a_new_agent_goes_on_counting(
         if content is not None:
             (tmp_path / name).write_bytes(content)
     assert files.last_sequences(str(tmp_path / "state"), str(tmp_path / "names")) == highest
+
+
+def test_a_file_is_never_written_through_a_link(tmp_path: Path) -> None:
+    """Root writes in an ordinary user's folder too, where that one's instance is reloaded."""
+    victim = tmp_path / "victim"
+    victim.write_text("kept")
+    (tmp_path / ".left.json.new").symlink_to(victim)
+    files.write(str(tmp_path / "left.json"), b"{}")
+    assert victim.read_text() == "kept"
+    assert (tmp_path / "left.json").read_text() == "{}"
