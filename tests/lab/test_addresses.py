@@ -156,6 +156,21 @@ def test_nat_before_the_control_plane_is_seen_and_never_registers_the_router(lab
     assert not any(world.router.ipv4 in str(look) for look in seen)
 
 
+def test_a_router_that_forwards_to_the_host_is_registered_where_that_is_stated(lab: Lab) -> None:
+    """The host cannot dial itself by the router's address: it proves itself by its own."""
+    world = Hidden(lab)
+    place = f"{world.router.ipv4}:9080"
+    forward = ["-d", world.router.ipv4, "-p", "tcp", "--dport", "9080", "-j", "DNAT"]
+    forward += ["--to-destination", f"{world.address}:9080"]
+    world.router.run(["iptables", "-t", "nat", "-A", "PREROUTING", *forward])
+    stated = f"{{name: web, port: 9080, protocol: http, address: {world.router.ipv4}}}"
+    world.mesh.join(world.server, [stated])
+    world.mesh.wait_meshed("web", 1)
+    wait_for("the endpoint", lambda: endpoints(world.client) == [place])
+    wait_for("an answer", lambda: call(world.client.host, "web", 9080).status == 200)
+    assert call(world.client.host, "web", 9080).caller.endswith("/client")
+
+
 def move(host: Host, address: str, *, device: str = "eth0") -> None:
     """Give a host another IPv4 address; the old one is gone at once, and with it its streams."""
     host.run(["ip", "address", "delete", f"{host.ipv4}/24", "dev", device])

@@ -3,7 +3,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from hostmesh_agent.app import registrar
 from hostmesh_agent.config import ServiceConfig
+from hostmesh_agent.edges import interfaces
 from hostmesh_agent.logic import registration
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.capture_plan import PROOF_PORTS
@@ -164,6 +166,54 @@ def test_what_is_lost_is_reported_at_once_and_its_return_as_well(
             assert play.said.count(word) == 1
             play.everything_but()
             assert play.said[-1].startswith("STATUS_HEALTHY")
+
+    _run(scene)
+
+
+def test_an_address_that_goes_is_told_and_the_streams_are_opened_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = ["10.0.0.4", "fd00::4"]
+    monkeypatch.setattr(registrar, "ADDRESSES_SECONDS", 0.01)
+    monkeypatch.setattr(interfaces, "own_addresses", lambda: tuple(own))
+
+    async def scene() -> None:
+        play = Play()
+        async with play.running():
+            assert list(play.link.registers[-1].host_addresses) == own
+            own[0] = "10.0.0.9"
+            await until(lambda: "gone 10.0.0.4" in play.said)
+            await until(lambda: list(play.link.registers[-1].host_addresses) == own)
+            own.append("10.9.0.4")
+            await until(lambda: list(play.link.registers[-1].host_addresses) == own)
+            assert sum(text.startswith("gone") for text in play.said) == 1, "one more is no loss"
+
+    _run(scene)
+
+
+@pytest.mark.parametrize(
+    ("registered", "dialled"),
+    [
+        pytest.param("10.0.0.4:8080", "10.0.0.4", id="its own"),
+        pytest.param("203.0.113.9:8080", "10.0.0.4", id="behind NAT: its own all the same"),
+        pytest.param("[2001:db8::9]:8080", "fd00::4", id="of the same family"),
+    ],
+)
+def test_a_proof_dials_an_address_that_this_host_has(
+    monkeypatch: pytest.MonkeyPatch, registered: str, dialled: str
+) -> None:
+    monkeypatch.setattr(interfaces, "own_addresses", lambda: ("10.0.0.4", "fd00::4"))
+
+    async def scene() -> None:
+        play = Play()
+        async with play.running():
+            play.everything_but("verdict")
+            verdict = pb.ServiceVerdict(
+                service="web", port=8080, accepted=True, addresses=[registered]
+            )
+            play.registrar.verdict(pb.Verdict(services=[verdict]))
+            await until(lambda: play.app.proofs)
+            assert play.app.proofs[0].address == dialled
 
     _run(scene)
 
