@@ -120,6 +120,20 @@ def test_an_accepted_finding_is_printed_and_what_is_waited_for_is_exit_status_1(
     assert leave(host).returncode == 0
 
 
+def test_what_the_grant_does_not_cover_is_named_with_the_command(joining: Joining) -> None:
+    host = joining.host("granted", "{name: granted, port: 8080, protocol: http}")
+    start_app(host, "http", "granted", 8080)
+    other = "{name: other, port: 8080, protocol: http, service_port: 81, mesh_port: 18080}"
+    entries = ["{name: granted, port: 8080, protocol: http}", other]
+    host.write(LAYOUT.config_file, agent_yaml(entries))
+    joined = join(host, "--watch", "0")
+    assert joined.returncode == 1, joined.stderr
+    assert "waiting  other: " in joined.stdout
+    assert "hostmesh host grant" in joined.stdout
+    joining.mesh.wait_meshed("granted", 1)
+    assert leave(host).returncode == 0
+
+
 def test_each_port_that_cannot_be_reached_is_named_apart(joining: Joining) -> None:
     host = joining.host("cut", "{name: cut, port: 8080}")
     start_app(host, "echo", "cut", 8080)
@@ -140,7 +154,6 @@ def test_each_port_that_cannot_be_reached_is_named_apart(joining: Joining) -> No
     assert "cp1:9 for xDS and the host stream: refused" in ended.stderr
     assert "the token is unused" in ended.stderr
     assert joining.uses_left() == uses
-    assert leave(host).returncode == 0
     host.write(LAYOUT.config_file, agent_yaml(["{name: cut, port: 8080}"]))
     assert host_snapshot.differences(before, host_snapshot.take(host)) == {}
 

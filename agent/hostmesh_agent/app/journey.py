@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,8 @@ from hostmesh_core.token import JoinToken
 
 READY_SECONDS = 45.0
 """From the start of everything to registered services; then join says what is waited for."""
+REFUSED_SECONDS = 8.0
+"""A refusal that stands for so long is waited for no longer: an operator has to lift it."""
 POLL_SECONDS = 0.2
 _CALL_SECONDS = 5.0
 
@@ -75,11 +78,18 @@ def join(order: Order, token_text: str | None, say: Say) -> Answer:
     Raises BadInput before anything was changed, and what `app.join` raises.
     """
     host = _read(order, token_text, say)
+    if not is_joined(host.layout):
+        say("trying the control plane's ports")
+        run_as(host.agent, lambda: _reached(host.config))
     if os.geteuid() != 0:
         _make_folders(host)  # the lock is one of them
     with instance_lock.held(host.layout, say=say):
         _make_folders(host)
-        joined = run_as(host.agent, lambda: _enrolled(host, token_text, say))
+        try:
+            joined = run_as(host.agent, lambda: _enrolled(host, token_text, say))
+        except HostmeshError:
+            _undo(host)
+            raise
         note_mesh(host.layout, joined)
         status = _up(host, order, say)
     status = _watched(host, status, order.watch_seconds, say)
@@ -140,8 +150,6 @@ def _enrolled(host: _Host, token_text: str | None, say: Say) -> Answer:
     if stored is not None and token_text is None:
         return _values(enrolling.resumed(stored))
     if stored is None:
-        say("trying the control plane's ports")
-        _check_reach(host.config)
         say("enrolling")
     joined = enrolling.join(
         host.config, host.layout, str(token_text), hostname=socket.gethostname()
@@ -158,7 +166,15 @@ def _values(joined: enrolling.Joined) -> Answer:
     }
 
 
-def _check_reach(config: AgentConfig) -> None:
+def _undo(host: _Host) -> None:
+    """Take the folders away again where nothing came of it, unless the answer was lost alone."""
+    kept = any(path.is_file() for path in Path(host.layout.identity_dir).rglob("*"))
+    if not kept and not own_processes.of_instance(host.layout.instance):
+        with suppress(OSError):
+            made_folders.remove(host.layout)
+
+
+def _reached(config: AgentConfig) -> Answer:
     """Try both kinds of port, each of which one has to answer. Raises Unreachable."""
     enrolment = _unreached(enrolling.enrolment_addresses(config), "enrolment")
     planes = _unreached(config.control_planes, "xDS and the host stream")
@@ -166,6 +182,7 @@ def _check_reach(config: AgentConfig) -> None:
         raise Unreachable(
             "\n".join([*enrolment, *planes, "nothing was changed and the token is unused"])
         )
+    return {}
 
 
 def _unreached(addresses: Sequence[Address], purpose: str) -> list[str]:
@@ -185,15 +202,17 @@ def _up(host: _Host, order: Order, say: Say) -> Answer:
     Gives the agent's status; empty where it does not answer. Raises CannotStart.
     """
     child = _start(host, order, say)
-    hopeless = {each.service for each in host.found if each.code is Code.NOT_LISTENING}
-    deadline, told = time.monotonic() + READY_SECONDS, ""
+    down = {each.service for each in host.found if each.code is Code.NOT_LISTENING}
+    began, told = time.monotonic(), ""
     while True:
         status = _status(host.layout)
         waiting = join_screen.waiting_of(status)
-        if status and all(text.partition(":")[0] in hopeless for text in waiting):
+        passed = time.monotonic() - began
+        refused = join_screen.refused_of(status) if passed > REFUSED_SECONDS else set()
+        if status and all(text.partition(":")[0] in down | refused for text in waiting):
             return status
         _check_lives(child, host.layout)
-        if time.monotonic() > deadline:
+        if passed > READY_SECONDS:
             return status
         if waiting[0] != told:
             told = waiting[0]

@@ -131,6 +131,7 @@ def _service(view: ServiceView) -> dict[str, object]:
         "protocol": view.config.protocol.value if view.config.protocol else "(catalog's protocol)",
         "inbound": _inbound(view),
         "registered": view.registered,
+        "refused": view.verdict is not None and not view.verdict.accepted,
         "health": f"{word} ({check}){reason}",
         "healthy": view.healthy,
         "details": details,

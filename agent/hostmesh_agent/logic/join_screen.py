@@ -14,6 +14,12 @@ def waiting_of(status: Answer) -> list[str]:
     return screens.texts(status.get("waiting")) if status else [NO_ANSWER]
 
 
+def refused_of(status: Answer) -> set[str]:
+    """Give the services that the control plane has refused."""
+    services = screens.maps(status.get("services"))
+    return {str(each["name"]) for each in services if each.get("refused") is True}
+
+
 def screen(answer: Answer, *, log: str = "") -> str:
     """Show what a join came to."""
     joined, status = _map(answer["joined"]), _map(answer["status"])

@@ -78,6 +78,12 @@ def test_without_capture_nothing_was_changed() -> None:
     assert "changed  no rule, no route, no name\n" in join_screen.screen(answer(status=status))
 
 
+def test_who_is_refused_is_known() -> None:
+    refused = STATUS | {"services": [SERVICE, SERVICE | {"name": "api", "refused": True}]}
+    assert join_screen.refused_of(refused) == {"api"}
+    assert join_screen.refused_of({}) == set()
+
+
 def test_an_agent_that_does_not_answer_is_waited_for() -> None:
     assert join_screen.waiting_of({}) == ["the agent: it does not answer"]
     assert join_screen.waiting_of(STATUS) == []
