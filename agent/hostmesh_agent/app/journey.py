@@ -169,7 +169,7 @@ def _values(joined: enrolling.Joined) -> Answer:
 def _undo(host: _Host) -> None:
     """Take the folders away again where nothing came of it, unless the answer was lost alone."""
     kept = any(path.is_file() for path in Path(host.layout.identity_dir).rglob("*"))
-    if not kept and not own_processes.of_instance(host.layout.instance):
+    if not kept and not own_processes.of_instance(host.layout):
         with suppress(OSError):
             made_folders.remove(host.layout)
 
