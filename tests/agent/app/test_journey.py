@@ -27,14 +27,16 @@ class World:
         self.file = folder / "agent.yaml"
         self.plane = f"127.0.0.1:{planes.getsockname()[1]}"
         self.enrolment = str(server.agent_config.enrolment)
+        # At once, so that no two of them are the same.
+        *self.own, self.mesh_port, self.app, self.closed = free_ports(8)
 
     def join(self, app: str, token: str, *accept: str, plane: str = "") -> None:
         names = ("outbound", "inbound", "status", "readiness", "prometheus")
-        own = dict(zip(names, free_ports(5), strict=True))
+        own = dict(zip(names, self.own, strict=True))
         self.file.write_text(
             f"instance: journey-test\ncontrol_planes: ['{plane or self.plane}']\n"
             f"enrolment: '{self.enrolment}'\n"
-            f"services: [{{name: web, mesh_port: {free_ports(1)[0]}, {app}}}]\n"
+            f"services: [{{name: web, mesh_port: {self.mesh_port}, {app}}}]\n"
             f"capture: {{enabled: false}}\nports: {own}\n"
         )
         order = journey.Order(str(self.file), self.layout, ME, accept)
@@ -53,7 +55,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def _ends(world: World, error: type[HostmeshError], words: str, **more: str) -> None:
     token = more.get("token") or world.server.token()
-    app = more.get("app", f"port: {free_ports(1)[0]}")
+    app = more.get("app", f"port: {world.app}")
     accept = [more["accept"]] if "accept" in more else []
     with pytest.raises(error, match=words):
         world.join(app, token, *accept, plane=more.get("plane", ""))
@@ -72,7 +74,7 @@ def test_a_finding_that_stops(world: World) -> None:
 
 
 def test_a_control_plane_s_port_that_is_closed(world: World) -> None:
-    plane = f"127.0.0.1:{free_ports(1)[0]}"
+    plane = f"127.0.0.1:{world.closed}"
     _ends(world, Unreachable, f"{plane} for xDS and the host stream: refused", plane=plane)
 
 
