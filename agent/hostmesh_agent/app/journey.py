@@ -135,7 +135,7 @@ def _read(order: Order, token_text: str | None, say: Say) -> _Host:
     agent, envoy = own or order.users.agent_user(), own or order.users.envoy_user()
     runner_file.settings(config, order.layout, agent=agent)  # an Envoy is there that will do
     say("looking at the apps of this host")
-    found = looking.look(config, agent)
+    found = looking.look(config, agent, order.layout)
     stops = findings.stopping(found, accepted)
     if stops:
         raise BadInput(findings.refusal(stops))

@@ -7,11 +7,20 @@ The apps are called as the agent's user.
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from hostmesh_agent.app.configuration import read_config_of
 from hostmesh_agent.config import AgentConfig, CheckKind, ServiceConfig
-from hostmesh_agent.edges import app_files, app_probe, docker, foreseen, listeners, users
+from hostmesh_agent.edges import (
+    app_files,
+    app_probe,
+    docker,
+    foreseen,
+    listeners,
+    own_processes,
+    users,
+)
 from hostmesh_agent.edges.app_probe import Call, Spoken
 from hostmesh_agent.edges.as_user import run_as
 from hostmesh_agent.edges.listeners import Socket
@@ -23,13 +32,16 @@ from hostmesh_core.host_layout import HostLayout
 from hostmesh_core.model import Protocol
 
 
-def look(config: AgentConfig, agent: User) -> list[Finding]:
+def look(config: AgentConfig, agent: User, layout: HostLayout) -> list[Finding]:
     """Give every finding about this host and its apps, what stops first."""
     sockets = listeners.listening()
     published = docker.published(sockets)
     heard = _heard(config.services, sockets, agent)
     firewall = _foreseen(config)
-    found = findings.of_host(config, [_listener(each) for each in sockets])
+    ours = {each.pid for each in own_processes.of_instance(layout)}
+    found = findings.of_host(
+        config, [replace(_listener(each), ours=each.pid in ours) for each in sockets]
+    )
     for service, spoken in zip(config.services, heard, strict=True):
         mine = _of_port(sockets, service.port)
         seen = Observed(
@@ -47,7 +59,7 @@ def look_now(config_path: str, layout: HostLayout, *, agent_user: str) -> list[F
     """Look at any time, joined or not. Raises BadInput."""
     config = read_config_of(layout, config_path)
     agent = users.ordinary() or users.find(agent_user, option="--agent-user")
-    return look(config, agent)
+    return look(config, agent, layout)
 
 
 def _foreseen(config: AgentConfig) -> Mapping[int, str]:
@@ -94,7 +106,7 @@ def _of_port(sockets: Sequence[Socket], port: int) -> list[Socket]:
 
 
 def _listener(each: Socket) -> Listener:
-    return Listener(address=each.address, port=each.port, process=each.process, ours=each.ours)
+    return Listener(address=each.address, port=each.port, process=each.process)
 
 
 def _heard(

@@ -16,6 +16,7 @@ def firewall(plan: bytes, layout: HostLayout) -> Mapping[int, str]:
     try:
         done = subprocess.run(  # noqa: S603  our own program
             (*argv, "--instance", layout.instance),
+            cwd="/",  # `-m` looks in it first: whoever owns the caller's would be root
             input=plan,
             capture_output=True,
             timeout=_SECONDS,

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import psutil
 
-_OURS = ("hostmesh_agent.main", "/run/hostmesh/")
-
 
 @dataclass(frozen=True, slots=True)
 class Socket:
@@ -17,11 +15,6 @@ class Socket:
     pid: int = 0
     process: str = ""
     command: tuple[str, ...] = ()
-
-    @property
-    def ours(self) -> bool:
-        """Whether it is Envoy's or the agent's."""
-        return any(word in part for part in self.command for word in _OURS)
 
 
 def listening() -> list[Socket]:
