@@ -14,6 +14,7 @@ from hostmesh_ctl.demo.hosts import Host
 from hostmesh_ctl.demo.processes import Running
 
 PORT = 8500
+DNS_PORT = 8600
 LEADER_SECONDS = 30.0
 READ_ALL = 'service_prefix "" { policy = "read" }\nnode_prefix "" { policy = "read" }\n'
 """What a control plane needs to read: every service and node, the servers' own one included."""
@@ -62,13 +63,13 @@ class Instance:
 class ConsulServer:
     """One server, alone in its datacenter. Its data outlives `stop` and `kill`."""
 
-    def __init__(self, host: Host, binary: Path, *, acl: bool = False) -> None:
+    def __init__(self, host: Host, binary: Path, *, acl: bool = False, dns: bool = False) -> None:
         self.host = host
         self.token = ""
         """The management token, once `bootstrap_acl` made it."""
         self._binary = binary
         self._process: Running | None = None
-        host.write("/etc/consul-lab.json", json.dumps(settings(host.ipv4, acl=acl)))
+        host.write("/etc/consul-lab.json", json.dumps(settings(host.ipv4, acl=acl, dns=dns)))
 
     def start(self) -> None:
         """Start it and wait for its leader. Raises ConsulFailed."""
@@ -170,7 +171,7 @@ class ConsulServer:
         return inside.ask(pid, path, port=PORT, method=method, body=body, headers=headers)
 
 
-def settings(address: str, *, acl: bool) -> dict[str, object]:
+def settings(address: str, *, acl: bool, dns: bool = False) -> dict[str, object]:
     """Give the server's configuration: fast elections, nothing that calls home."""
     made: dict[str, object] = {
         "server": True,
@@ -181,7 +182,7 @@ def settings(address: str, *, acl: bool) -> dict[str, object]:
         "datacenter": "dc1",
         "disable_update_check": True,
         "log_level": "warn",
-        "ports": {"dns": -1},
+        "ports": {"dns": DNS_PORT if dns else -1},
         # The default multiplier of 5 is for busy machines: a leader in 6 s instead of 1.5 s.
         "performance": {"raft_multiplier": 1},
     }

@@ -28,3 +28,8 @@ def test_access_is_refused_by_default_only_where_asked(*, acl: bool) -> None:
     made = settings("10.0.0.1", acl=acl)
     assert ("acl" in made) is acl
     assert made["bind_addr"] == "10.0.0.1"
+
+
+def test_it_answers_dns_only_where_asked() -> None:
+    assert settings("10.0.0.1", acl=False)["ports"] == {"dns": -1}
+    assert settings("10.0.0.1", acl=False, dns=True)["ports"] == {"dns": 8600}

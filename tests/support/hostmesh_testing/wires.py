@@ -14,6 +14,7 @@ from typing import Self
 
 from hostmesh_ctl.demo import inside
 from hostmesh_ctl.demo.hosts import Host
+from hostmesh_testing.waiting import wait_until
 
 QUIET_SECONDS = 5.0
 """How long an end waits for bytes that its script asks for; then it goes on without them."""
@@ -114,6 +115,13 @@ class RawApp:
         for thread in list(self._threads):
             thread.join(seconds)
         time.sleep(SETTLE_SECONDS)
+        return self.wires
+
+    def ended(self, count: int, seconds: float = 15.0) -> list[Wire]:
+        """Wait until the script is through on so many connections, and give them."""
+        wait_until(lambda: len(self._threads) >= count)
+        for thread in list(self._threads):
+            thread.join(seconds)
         return self.wires
 
     def close(self) -> None:
