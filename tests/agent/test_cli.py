@@ -34,6 +34,7 @@ def _run(*words: str) -> Result:
     return result
 
 
+TOKEN = ".".join(("hm1", "0" * 16, "1" * 64, "2" * 64))
 CONFIG = "control_planes: [cp1]\nservices:\n- {name: web, port: 8080}\n"
 
 
@@ -137,6 +138,27 @@ def test_a_folder_as_the_token_s_file(layout: RootedLayout) -> None:
         2,
         f"hostmesh-agent: cannot read token file {layout.root}: Is a directory\n",
     )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user runs everything as itself")
+@pytest.mark.parametrize(
+    ("agent", "envoy", "said"),
+    [
+        pytest.param("0", "64011", "cannot run as root throughout", id="root"),
+        pytest.param("64010", "64010", "cannot run agent and Envoy both", id="one for both"),
+    ],
+)
+def test_users_that_would_not_do_are_refused_before_the_token_is_used(
+    layout: RootedLayout, agent: str, envoy: str, said: str
+) -> None:
+    config, token = Path(layout.root, "agent.yaml"), Path(layout.root, "web.token")
+    config.write_text(CONFIG)
+    token.write_text(TOKEN)
+    users = ["--agent-user", agent, "--envoy-user", envoy]
+    result = _run("join", "--config", str(config), "--token-file", str(token), *users)
+    assert (result.exit_code, said in result.stderr) == (2, True), result.stderr
+    assert token.exists()
+    assert not Path(layout.state_dir).exists()
 
 
 def test_another_s_words_do_not_command_the_terminal() -> None:

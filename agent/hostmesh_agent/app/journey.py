@@ -133,6 +133,8 @@ def _read(order: Order, token_text: str | None, say: Say) -> _Host:
             "`capture: {enabled: false}` and give each service a mesh_port"
         )
     agent, envoy = own or order.users.agent_user(), own or order.users.envoy_user()
+    if own is None:
+        users.check_apart(agent, envoy)  # `run --all` would refuse them, with the token used
     runner_file.settings(config, order.layout, agent=agent)  # an Envoy is there that will do
     say("looking at the apps of this host")
     found = looking.look(config, agent, order.layout)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hostmesh_core.errors import BadInput
 
 PR_SET_NO_NEW_PRIVS = 38
+MOST_ID = 2**32 - 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ def find(text: str, *, option: str) -> User:
     """
     uid, _, gid = text.partition(":")
     if uid.isdecimal():
+        if max(int(uid), int(gid) if gid.isdecimal() else 0) > MOST_ID:
+            raise BadInput(f"cannot use {option} {text}: the highest id is {MOST_ID}")
         return User(int(uid), int(gid) if gid.isdecimal() else _group_of(int(uid)))
     try:
         entry = pwd.getpwnam(text)
@@ -35,6 +38,17 @@ def find(text: str, *, option: str) -> User:
             f"name another with {option} (a number will do)"
         ) from error
     return User(entry.pw_uid, entry.pw_gid)
+
+
+def check_apart(agent: User, envoy: User) -> None:
+    """Raise BadInput where a hole in one of the two would be a hole in the other, or in root."""
+    if 0 in (agent.uid, envoy.uid):
+        raise BadInput("cannot run as root throughout: --agent-user and --envoy-user are not root")
+    if agent.uid == envoy.uid:
+        raise BadInput(
+            f"cannot run agent and Envoy both as uid {agent.uid}: Envoy would read the agent's "
+            "keys; give --agent-user and --envoy-user two users"
+        )
 
 
 def ordinary() -> User | None:

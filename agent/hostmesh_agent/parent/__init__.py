@@ -80,21 +80,11 @@ def parse(arguments: list[str]) -> Options:
     if os.geteuid() == 0:
         agent = users.find(parsed.agent_user, option="--agent-user")
         envoy = users.find(parsed.envoy_user, option="--envoy-user")
-        _check_apart(agent, envoy)
+        users.check_apart(agent, envoy)
     else:
         agent = envoy = User(os.geteuid(), os.getegid())
     config = os.path.abspath(parsed.config) if parsed.config else layout.config_file  # noqa: PTH100
     return Options(layout, config, parsed.log_level, agent, envoy)
-
-
-def _check_apart(agent: User, envoy: User) -> None:
-    if 0 in (agent.uid, envoy.uid):
-        raise BadInput("cannot run as root throughout: --agent-user and --envoy-user are not root")
-    if agent.uid == envoy.uid:
-        raise BadInput(
-            f"cannot run agent and Envoy both as uid {agent.uid}: Envoy would read the agent's "
-            "keys; give --agent-user and --envoy-user two users"
-        )
 
 
 def run(options: Options) -> None:

@@ -27,6 +27,12 @@ def test_an_unknown_name_says_how_to_make_it() -> None:
         users.find("no-such-user", option="--agent-user")
 
 
+@pytest.mark.parametrize("text", ["4294967295", "99999999999", "64001:99999999999"])
+def test_a_number_that_is_no_id_is_bad_input(text: str) -> None:
+    with pytest.raises(BadInput, match=rf"cannot use --agent-user {text}: the highest id is"):
+        users.find(text, option="--agent-user")
+
+
 def test_root_is_no_ordinary_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert users.ordinary() is None
