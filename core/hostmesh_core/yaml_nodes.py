@@ -132,14 +132,21 @@ def _read_chunk(chunk: str, line: int) -> Iterator[Node | YamlProblem]:
         mark = error.problem_mark or error.context_mark
         last = chunk.rstrip("\n").count("\n")  # an end that comes too early is beyond it
         at = min(mark.line, last) if mark is not None else 0
-        words = f"{error.problem} ({error.context})" if error.context else str(error.problem)
-        yield YamlProblem(line + at + 1, f"not YAML: {words}")
+        yield YamlProblem(line + at + 1, _words(error))
     except yaml.YAMLError as error:
         yield YamlProblem(line + 1, f"not YAML: {str(error).splitlines()[0]}")
     except UnicodeEncodeError:
         yield YamlProblem(line + 1, "not UTF-8 text")
     except YamlProblem as problem:
         yield problem
+
+
+def _words(error: yaml.MarkedYAMLError) -> str:
+    if "nesting depth" in str(error.problem):
+        # The parser's own bound, far above ours, is met while it reads ahead.
+        return f"nested deeper than {MAX_DEPTH} levels"
+    context = f" ({error.context})" if error.context else ""
+    return f"not YAML: {error.problem}{context}"
 
 
 @dataclass(slots=True)
