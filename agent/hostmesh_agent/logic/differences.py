@@ -40,6 +40,12 @@ SERVER_FIRST = Difference(
     "a caller that waits for the server's first bytes waits one second longer. `server_first: "
     "true` with inbound strict or disable, or a `mesh_port`, ends that.",
 )
+AT_ONCE = Difference(
+    "sent and ended at once",
+    "what a caller sends that ends its sending side together with its first bytes (`echo … | nc`) "
+    "can be lost: Envoy has not yet told TLS from plaintext. A `mesh_port`, or `server_first: "
+    "true` with inbound disable, ends that too.",
+)
 CLOSED = Difference(
     "errors",
     "while the app is down, a connection is accepted and closed at once, where it was refused.",
@@ -49,13 +55,15 @@ REFUSED = Difference(
     "callers without a mesh are refused: their connection is closed when they have spoken, or "
     "after up to 10 seconds of silence.",
 )
-TCP = (SOURCE, SERVER_FIRST, CLOSED)
+TCP = (SOURCE, SERVER_FIRST, AT_ONCE, CLOSED)
+_INSPECTED = (SERVER_FIRST, AT_ONCE)
 HTTP = (
     SOURCE,
     Difference(
         "errors",
         "where the app is down, or ends a connection without an answer, callers get 503 from Envoy "
-        "instead of a refused, closed or reset connection.",
+        "(with `x-hostmesh-undelivered` if another instance may be tried) instead of a refused, "
+        "closed or reset connection.",
     ),
     Difference(
         "added lines",
@@ -130,7 +138,7 @@ def of(service: ServiceConfig) -> tuple[Difference, ...]:
     if service.inbound is InboundMode.STRICT:
         return (REFUSED,)
     if service.protocol is None or not service.protocol.is_http:
-        return tuple(each for each in TCP if not (each is SERVER_FIRST and service.server_first))
+        return tuple(e for e in TCP if not (e in _INSPECTED and service.server_first))
     if service.protocol.value == "http":
         return HTTP
     return tuple(each for each in HTTP if each.title not in _HTTP1_ONLY)

@@ -56,5 +56,5 @@ def test_a_server_that_is_declared_to_speak_first_delays_nobody() -> None:
 
 def test_a_screen_names_each_title_once() -> None:
     said = differences.summary([service(Protocol.TCP), service(Protocol.TCP)])
-    assert said == "source address, server speaks first, errors"
+    assert said == "source address, server speaks first, sent and ended at once, errors"
     assert differences.summary([]) == ""

@@ -35,7 +35,6 @@ from hostmesh_controlplane.logic.render.network_filters import (
     LISTENER_FILTERS_SECONDS,
     discovered_policy,
     filter_state,
-    http_inspector,
     original_dst,
     tls_inspector,
     to_app,
@@ -166,15 +165,15 @@ def tcp_policy(view: InboundPortView) -> bytes:
 
 
 def _listener(name: str, where: Any, uninspected: Sequence[int]) -> Any:
-    inspectors = [tls_inspector(), http_inspector()]
-    for inspector in inspectors:
-        if uninspected:
-            inspector.filter_disabled.CopyFrom(_any_port(uninspected))
+    # No chain asks whether it is HTTP: a caller would wait until its first line is whole.
+    inspector = tls_inspector()
+    if uninspected:
+        inspector.filter_disabled.CopyFrom(_any_port(uninspected))
     return listener_pb2.Listener(
         name=name,
         address=where,
         traffic_direction=base_pb2.INBOUND,
-        listener_filters=inspectors,
+        listener_filters=[inspector],
         listener_filters_timeout=seconds(LISTENER_FILTERS_SECONDS),
         continue_on_listener_filters_timeout=True,
     )

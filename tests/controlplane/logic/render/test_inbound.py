@@ -198,3 +198,10 @@ def test_who_never_begins_a_handshake_is_not_waited_for() -> None:
     port = mesh.inbound_port(3306, protocol=Protocol.TCP, mode=InboundMode.STRICT)
     for chain in inbound.chains(one(port), 3306):
         assert chain.transport_socket_connect_timeout.seconds == 10
+
+
+def test_a_caller_is_looked_at_for_tls_and_for_nothing_else() -> None:
+    """To tell HTTP, Envoy would wait for a whole first line, or for the second that it may."""
+    found = message(type_urls.LISTENER, inbound.virtual_inbound(view(mesh.inbound_port(9080))))
+    names = [each.name.rpartition(".")[2] for each in found.listener_filters]
+    assert names == ["original_dst", "tls_inspector"]
