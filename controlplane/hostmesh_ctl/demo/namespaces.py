@@ -25,7 +25,7 @@ class Holder:
     def __init__(self, hostname: str, exposed: Sequence[Path], log: Path) -> None:
         wanted = {"hostname": hostname, "expose": [str(path) for path in exposed]}
         argv = ["unshare", *NAMESPACES, "--fork", "--kill-child", "--mount-proc"]
-        argv += [sys.executable, "-m", "hostmesh_ctl.demo.holder", json.dumps(wanted)]
+        argv += [sys.executable, "-P", "-m", "hostmesh_ctl.demo.holder", json.dumps(wanted)]
         with log.open("wb") as errors:
             self._outer = subprocess.Popen(  # noqa: S603 - fixed words and our own module
                 argv,

@@ -44,7 +44,7 @@ class App:
 
     def start(self) -> None:
         """Start it, and wait until it listens. Raises NotInTime."""
-        words = [sys.executable, "-m", "hostmesh_ctl.demo.apps", "http", "--name", self.name]
+        words = [sys.executable, "-P", "-m", "hostmesh_ctl.demo.apps", "http", "--name", self.name]
         words += ["--port", str(self.port), "--log", str(self.log)]
         started = self.host.spawn(self.name, words, uid=APP_UID)
         said = started.said().count("serving")
@@ -65,7 +65,7 @@ class LoadClient:
     def __init__(self, host: Host, service: str, port: int, *, rate: float) -> None:
         self.rate = rate
         self.out = own_file(host.folder / "load.requests")
-        words = [sys.executable, "-m", "hostmesh_ctl.demo.load", "--host", service]
+        words = [sys.executable, "-P", "-m", "hostmesh_ctl.demo.load", "--host", service]
         words += ["--port", str(port), "--out", str(self.out), "--rate", str(rate)]
         self._process = host.spawn("load", words, uid=APP_UID)
         wait_for("the load client", lambda: "loading" in self._process.said())

@@ -34,3 +34,16 @@ def test_every_tree_that_python_imports_from_is_exposed() -> None:
 def test_a_host_gets_no_variable_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "http://dead.test:1")
     assert "https_proxy" not in hosts.environment()
+
+
+def test_the_lab_looks_for_nothing_in_the_folder_that_it_is_started_in() -> None:
+    """`python -m` looks there first, as root, and the folder may be anybody's."""
+    sources = Path(hosts.__file__).parent
+    starting = [
+        line
+        for path in sources.glob("*.py")
+        for line in path.read_text().splitlines()
+        if "[sys.executable" in line and '"-m"' in line
+    ]
+    assert len(starting) >= 3
+    assert [line for line in starting if '"-P", "-m"' not in line] == []
