@@ -1,7 +1,8 @@
 """What ends a `join` before it has changed anything. What it does when nothing ends it: the lab."""
 
-import os
+import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +16,7 @@ from hostmesh_testing.rooted_layout import RootedLayout, free_ports
 
 pytestmark = pytest.mark.process
 
-ME = joining.Users(agent=str(os.geteuid()), envoy="65534")
+USERS = joining.Users(agent="64001", envoy="64002")
 
 
 class World:
@@ -39,7 +40,7 @@ class World:
             f"services: [{{name: web, mesh_port: {self.mesh_port}, {app}}}]\n"
             f"capture: {{enabled: false}}\nports: {own}\n"
         )
-        order = journey.Order(str(self.file), self.layout, ME, accept)
+        order = journey.Order(str(self.file), self.layout, USERS, accept)
         journey.join(order, token, lambda _: None)
 
     def nothing_changed(self) -> bool:
@@ -49,8 +50,14 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     planes = socket.create_server(("127.0.0.1", 0))
-    with closing(planes), enrolment_server(tmp_path / "cp") as server:
-        yield World(tmp_path, server, planes)
+    # The agent's user has to reach it, and a test's own folder is closed to others.
+    folder = Path(tempfile.mkdtemp(prefix="hm-"))
+    folder.chmod(0o755)
+    try:
+        with closing(planes), enrolment_server(tmp_path / "cp") as server:
+            yield World(folder, server, planes)
+    finally:
+        shutil.rmtree(folder)
 
 
 def _ends(world: World, error: type[HostmeshError], words: str, **more: str) -> None:
