@@ -157,6 +157,7 @@ def call(
     headers: str = "",
     body: bytes = b"",
     address: str = "",
+    seconds: float = 5.0,
 ) -> Called:
     """Make one HTTP request from a host, by the name's virtual address unless one is given.
 
@@ -166,7 +167,7 @@ def call(
     head = f"{method} {path} HTTP/{version}\r\nhost: {name}:{port}\r\nconnection: close\r\n"
     head += f"content-length: {len(body)}\r\n{headers}\r\n"
     raw = b""
-    with inside.connect(host.holder.pid, to, port) as made:
+    with inside.connect(host.holder.pid, to, port, seconds=seconds) as made:
         try:
             made.sendall(head.encode() + body)
             while chunk := made.recv(65536):
