@@ -48,9 +48,9 @@ FILES = (
     r"/run/hostmesh/(redirect\.lock|default(/(admin|control|envoy|capture|hot-restart|parent))?)",
     r"/run/hostmesh/default/envoy/bootstrap-0\.json",
     r"/run/hostmesh/default/(capture/(state|names)|redirector(/report)?)(\.json)?",
-    r"/run/hostmesh/default/(hot-restart/(base-id|runner\.lock)|parent/(lock|\w+\.json))",
+    r"/run/hostmesh/default/(hot-restart/(base-id|runner\.lock)|parent/(lock|\w+\.json)|control/running\.json)",
     r"/var/lib/hostmesh/(redirect-shared\.json|default)",
-    r"/var/lib/hostmesh/default/(capture|made|runner|redirect-applied|callers)\.json",
+    r"/var/lib/hostmesh/default/(capture|made|mesh|runner|redirect-applied|callers)\.json",
     r"/var/lib/hostmesh/default/(identity|xds)(/[\w./-]+)?",
     r"/var/lib/hostmesh-controlplane/(ca(/(root|intermediate)\.pem)?|store\.db(-shm|-wal|\.lock)?)",
 )
@@ -67,7 +67,7 @@ ANYBODY: Reasons = {
     r"read /(etc|run|var/lib)/hostmesh(/default)?": "names of folders and files",
     r"read /etc/hostmesh/(agent\.yaml|controlplane\.yaml|catalog)": "written by people, no secret",
     r"read /run/hostmesh/default/(capture|redirector)(/\w+\.json)?": "addresses and names",
-    r"read /var/lib/hostmesh/default/(capture|made|runner)\.json": "root's plan: ports and uids",
+    r"read /var/lib/hostmesh/default/(capture|made|mesh|runner)\.json": "ports, uids, domain",
     r"(read|write) /dev/shm": "every user's",
 }
 ENVOYS: Reasons = {
