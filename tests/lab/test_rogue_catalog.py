@@ -275,7 +275,7 @@ def _collect(town: Town, events: list[dict[str, str]], wanted: str) -> bool:
 
 
 def _withheld(town: Town, key: str) -> bool:
-    return "lease ended" in str(town.cp.endpoints("web").get(key, {}).get("why"))
+    return "out until a host" in str(town.cp.endpoints("web").get(key, {}).get("why"))
 
 
 @pytest.mark.parametrize(
