@@ -114,10 +114,9 @@ def _is_locked(host: Host, folder: str) -> bool:
     return host.run([sys.executable, "-c", script, folder], check=False).returncode != 0
 
 
-def test_an_agent_s_user_that_was_taken_over_does_not_command_root_s_terminal(
-    mesh: LabMesh,
-) -> None:
+def test_an_agent_s_user_that_was_taken_over_cannot_keep_root_from_leaving(mesh: LabMesh) -> None:
     host = _host(mesh, "taken")
+    before = host_snapshot.take(host)
     assert _run(host, "join").returncode == 0
     agent = mesh.agents["taken"]
     agent.kill(agent.pid("hostmesh_agent.main", "run", "--all"))
@@ -128,10 +127,14 @@ def test_an_agent_s_user_that_was_taken_over_does_not_command_root_s_terminal(
         "talks", [sys.executable, "-c", TALKS, LAYOUT.control_socket], uid=AGENT_UID
     )
     wait_for("the talker", lambda: "serving" in talking.said())
-    for words in (["status"], ["reload"]):
+    for words in (["status"], ["reload"], ["leave", "--service", "taken"], ["drain"]):
         done = _run(host, *words)
         assert (done.returncode, "\x1b" in done.stderr) == (1, False), done.stderr
         assert "?[2Jwait" in done.stderr
+    left = _run(host, "leave")
+    assert left.returncode == 0, left.stderr
+    talking.stop()
+    _leaves_nothing(host, before)
 
 
 @pytest.mark.parametrize("after", ["enrolling", "starting the agent", "waiting for"])
