@@ -20,7 +20,10 @@ check: setup ## Format, lint, types, layers, test mirror, generated code: what m
 	@echo "check: everything holds"
 
 test: setup ## Every test, the lab included (as root), with a fixed slice of the large generated sets
-	$(BIN)/pytest -m "not soak"
+	@status=0; \
+	  $(BIN)/pytest -m "not soak and not alone" --numprocesses 2 --dist loadfile || status=$$?; \
+	  $(BIN)/pytest -m "alone and not soak" || status=$$?; \
+	  exit $$status
 
 test-soak: setup ## The whole of the large generated sets; takes long
 	$(BIN)/pytest -m soak
