@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,10 @@ from hostmesh_testing.waiting import wait_until
 def _fetch(host: Host, address: str) -> str:
     words = ["curl", "-sS", "-m", "1", "-o", "/dev/null", "-w", "%{http_code}"]
     return host.run([*words, f"http://{address}:8000/"], check=False).stdout
+
+
+def _answers(host: Host, address: str) -> bool:
+    return _fetch(host, address) == "200"
 
 
 def _web(host: Host) -> None:
@@ -41,7 +46,8 @@ def test_a_cut_host_is_silent_until_it_is_restored(lab: Lab) -> None:
     assert [_fetch(one, address) for address in (two.ipv4, f"[{two.ipv6}]")] == ["000", "000"]
     assert "LOWER_UP" in two.run(["ip", "link", "show", "eth0"]).stdout
     two.restore()
-    assert [_fetch(one, address) for address in (two.ipv4, f"[{two.ipv6}]")] == ["200", "200"]
+    for address in (two.ipv4, f"[{two.ipv6}]"):
+        wait_until(partial(_answers, one, address))
 
 
 def test_a_host_has_files_names_and_processes_of_its_own(lab: Lab) -> None:
