@@ -29,7 +29,7 @@ def load_assignment(view: EndpointView, facts: EndpointFacts) -> bytes:
 
     by_place = sorted(facts.endpoints, key=lambda each: (place(each), each.keys))
     for locality, group in groupby(by_place, key=place):
-        found = [_endpoint(facts, each, keys) for each in group if (keys := usable(view, each))]
+        found = [_endpoint(each, keys) for each in group if (keys := usable(view, each))]
         if not found:
             continue
         rendered.endpoints.append(
@@ -59,7 +59,7 @@ def _speaks(view: EndpointView, key: EndpointKey) -> bool:
     return view.v6 if ":" in key.address else view.v4
 
 
-def _endpoint(facts: EndpointFacts, one: LbEndpointFacts, keys: list[EndpointKey]) -> Any:
+def _endpoint(one: LbEndpointFacts, keys: list[EndpointKey]) -> Any:
     first, *others = keys
     endpoint = endpoint_components_pb2.Endpoint(address=address(first.address, first.port))
     endpoint.additional_addresses.extend(
@@ -69,8 +69,10 @@ def _endpoint(facts: EndpointFacts, one: LbEndpointFacts, keys: list[EndpointKey
     rendered = endpoint_components_pb2.LbEndpoint(endpoint=endpoint)
     if one.weight != 1:
         rendered.load_balancing_weight.value = max(one.weight, 1)
-    if facts.mixed:
-        rendered.metadata.CopyFrom(_MESHED if one.meshed else _PLAIN)
+    # Also where the cluster alone decides: when a state changes, a new cluster may be served with
+    # the endpoints of before for a moment, and what states no mode would get TLS without a
+    # certificate there (seen: a POST lost, an instance ejected for five seconds).
+    rendered.metadata.CopyFrom(_MESHED if one.meshed else _PLAIN)
     return rendered
 
 

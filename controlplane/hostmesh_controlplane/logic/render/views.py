@@ -110,7 +110,7 @@ class EndpointFacts:
     host: str
     port: int
     mixed: bool
-    """Only then each endpoint states its mode: in the other states the cluster does."""
+    """Whether each endpoint's mode decides how it is reached, and not the cluster."""
     endpoints: tuple[LbEndpointFacts, ...]
 
     @classmethod

@@ -1,8 +1,10 @@
 from dataclasses import replace
 
+import pytest
+
 from hostmesh_controlplane.logic.render import endpoints
 from hostmesh_controlplane.logic.render.views import EndpointFacts, EndpointView
-from hostmesh_core import type_urls
+from hostmesh_core import names, type_urls
 from hostmesh_core.ids import EndpointKey
 from hostmesh_core.model import Endpoint, Health, Locality, ServiceState
 from hostmesh_testing import golden as golden_files
@@ -40,15 +42,27 @@ def test_a_mixed_service_states_each_endpoints_mode(golden: golden_files.type_go
     golden("endpoints-mixed.yaml", shown(type_urls.ENDPOINT, body))
 
 
-def test_a_mesh_service_has_registered_endpoints_and_no_metadata() -> None:
-    body = rendered(REGISTERED, LISTED)
-    assert addresses(body) == [["10.0.0.1", "fd00::1"]]
-    assert "metadata" not in shown(type_urls.ENDPOINT, body)
+def test_a_mesh_service_has_registered_endpoints_alone() -> None:
+    assert addresses(rendered(REGISTERED, LISTED)) == [["10.0.0.1", "fd00::1"]]
+
+
+@pytest.mark.parametrize("state", list(ServiceState))
+def test_the_cluster_of_a_state_to_come_finds_each_endpoints_mode(state: ServiceState) -> None:
+    found = message(type_urls.ENDPOINT, rendered(REGISTERED, LISTED, state=state)).endpoints
+    modes = {
+        each.endpoint.address.socket_address.address: each.metadata.filter_metadata[
+            names.TLS_MODE_METADATA
+        ][names.TLS_MODE_KEY]
+        for locality in found
+        for each in locality.lb_endpoints
+    }
+    plain = {} if state is ServiceState.MESH else {"10.0.0.2": names.TLS_MODE_PLAIN}
+    assert modes == {"10.0.0.1": names.TLS_MODE_MESH, **plain}
 
 
 def test_ten_endpoints_of_a_mesh_service_are_small() -> None:
     ten = (mesh.endpoint(f"10.0.0.{n}", 9080, service="reviews", weight=2) for n in range(10))
-    assert len(rendered(*ten)) < 342 + len("outbound|9080||reviews.default.mesh.internal")
+    assert len(rendered(*ten)) < 902 + len("outbound|9080||reviews.default.mesh.internal")
 
 
 def test_a_client_gets_the_families_that_it_speaks() -> None:

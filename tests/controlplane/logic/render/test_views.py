@@ -159,6 +159,8 @@ def test_each_field_of_a_view_shows_in_the_bytes(case: str, number: int, field: 
     if case == "load assignment" and field == "network":
         far = replace(LB, keys=(EndpointKey("far", "10.0.0.1", 80),))
         values = [replace(values[0], network="far"), replace(values[1], endpoints=(far,))]
+    if case == "load assignment" and field == "mixed":
+        values = [values[0], replace(values[1], endpoints=(replace(LB, meshed=False),))]
     if case == "inbound port" and field == "ipv6":
         generator, values = CASES["mesh port"]
     if case == "mesh port" and field == "captured":
