@@ -67,11 +67,10 @@ def cluster(view: ClusterView, facts: ClusterFacts) -> bytes:
 
 
 def _lb_policy(state: ServiceState) -> Any:
-    """Balance as Istio does, but for a mixed service.
+    """Balance as Istio does, by outstanding requests, but for a mixed service.
 
-    There an instance in the mesh answers later than one that is reached in plaintext: by the number
-    of outstanding requests each would lose a part of its share by joining (19 % under load,
-    measured).
+    There the way to an instance in the mesh is longer than to one that is reached in plaintext, so
+    that it would lose a part of its share by joining; by turns each keeps what its weight says.
     """
     if state is ServiceState.MIXED:
         return cluster_pb2.Cluster.ROUND_ROBIN
