@@ -21,6 +21,8 @@ class Killed:
 
     server: str
     at: float
+    gone: float = 0.0
+    """When it had ended, where that was seen; else at that very moment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,13 +120,20 @@ def account(records: Sequence[Record], journal: Journal, incidents: Sequence[Inc
 def _was_in_flight(record: Record, incident: Incident, journal: Journal) -> bool:
     match incident:
         case Killed():
-            begun = journal.has_begun(incident.server, record.id)
-            inside = begun and not journal.has_ended(incident.server, record.id)
-            return inside and record.start <= incident.at <= record.end
+            return _was_inside(record, incident, journal)
         case Cut():
             return _lost_to_the_cut(record, incident, journal)
         case OwnEnvoyDown():
             return False
+
+
+def _was_inside(record: Record, killed: Killed, journal: Journal) -> bool:
+    if not (record.start <= max(killed.at, killed.gone) and killed.at <= record.end):
+        return False
+    if journal.has_begun(killed.server, record.id):
+        return not journal.has_ended(killed.server, record.id)
+    # It lay unread in the app's socket: nobody can know that, so what is not safe is not repeated.
+    return record.method not in SAFE and journal.only(killed.server, record.id)
 
 
 def _lost_to_the_cut(record: Record, cut: Cut, journal: Journal) -> bool:

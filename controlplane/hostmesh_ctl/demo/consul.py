@@ -59,6 +59,19 @@ class Instance:
             "Check": {**check, "ServiceID": self.key},
         }
 
+    def checked(self, path: str, interval: str) -> dict[str, object]:
+        """Give the body of /v1/agent/service/register: Consul itself asks the app over HTTP."""
+        url = f"http://{self.address}:{self.port}{path}"
+        check = {"HTTP": url, "Interval": interval, "Timeout": "2s", "Status": self.status}
+        return {
+            "ID": self.key,
+            "Name": self.service,
+            "Address": self.address,
+            "Port": self.port,
+            "Meta": dict(self.meta),
+            "Check": check,
+        }
+
 
 class ConsulServer:
     """One server, alone in its datacenter. Its data outlives `stop` and `kill`."""
@@ -105,6 +118,10 @@ class ConsulServer:
     def register(self, instance: Instance) -> None:
         """List an instance, or change what is listed. Raises ConsulFailed."""
         self.put("/v1/catalog/register", instance.registration())
+
+    def watch(self, instance: Instance, path: str, *, interval: str = "1s") -> None:
+        """List an instance whose health Consul finds out by itself. Raises ConsulFailed."""
+        self.put("/v1/agent/service/register", instance.checked(path, interval))
 
     def deregister(self, instance: Instance) -> None:
         """Take an instance off the list. Raises ConsulFailed."""

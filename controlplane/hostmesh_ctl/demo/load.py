@@ -51,6 +51,8 @@ class Record:
     server: str = ""
     client_certificate: str = ""
     connection: int = 0
+    address: str = ""
+    """Of the instance that was called; empty where the name's virtual address was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

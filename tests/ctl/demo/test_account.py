@@ -43,7 +43,19 @@ DOWN = OwnEnvoyDown(start=10.0, end=10.6)
         ),
         pytest.param(
             KILL, _record(start=9.9, end=10.1), _journal(), "failed",
-            id="never seen by the killed app",
+            id="a GET that nobody has seen has to be repeated by Envoy",
+        ),
+        pytest.param(
+            KILL, _record(method="POST", start=9.9, end=10.1), _journal(), "in flight",
+            id="a POST that lay unread in the killed app's socket",
+        ),
+        pytest.param(
+            KILL, _record(method="POST", start=9.9, end=10.1), _journal(begun="b"), "failed",
+            id="a POST that another app has seen",
+        ),
+        pytest.param(
+            Killed(server="a", at=10.0, gone=10.3), _record(start=10.2, end=10.4),
+            _journal(begun="a"), "in flight", id="begun while the app was ending",
         ),
         pytest.param(
             KILL, _record(start=10.2, end=10.4), _journal(begun="a"), "failed",

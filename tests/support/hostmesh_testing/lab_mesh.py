@@ -107,18 +107,18 @@ def start_app(host: Host, kind: str, name: str, port: int) -> Running:
     return start_module(host, name, words)
 
 
-def start_module(host: Host, name: str, words: Sequence[str]) -> Running:
-    """Start `python -m WORDS` as an ordinary user and wait until it says `serving`."""
+def start_module(host: Host, name: str, words: Sequence[str], *, says: str = "serving") -> Running:
+    """Start `python -m WORDS` as an ordinary user and wait until it says that it is ready."""
     support = {"PYTHONPATH": ":".join(path for path in sys.path if path.endswith("support"))}
     running = host.spawn(name, [sys.executable, "-m", *words], uid=APP_UID, env=support)
-    wait_for(f"{name} on {host.name}", lambda: _serving(running))
+    wait_for(f"{name} on {host.name}", lambda: _says(running, says))
     return running
 
 
-def _serving(app: Running) -> bool:
+def _says(app: Running, ready: str) -> bool:
     if not app.alive:
         raise inside.NoAnswer(f"cannot go on: it has ended and said {app.said()[-800:]}")
-    return "serving" in app.said()
+    return ready in app.said()
 
 
 def virtual_address(host: Host, name: str, family: int) -> str:
