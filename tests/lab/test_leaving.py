@@ -1,4 +1,4 @@
-"""A host leaves while it serves: what still runs through its Envoy ends as it would have."""
+"""A host leaves, or is shut down, while it serves and calls: what its Envoy has begun, it ends."""
 
 import socket
 import threading
@@ -6,7 +6,8 @@ import time
 
 from hostmesh_ctl.demo import inside
 from hostmesh_ctl.demo.hosts import Lab
-from hostmesh_testing.lab_mesh import Called, LabMesh, call, start_app
+from hostmesh_ctl.demo.mesh import wait_for
+from hostmesh_testing.lab_mesh import Called, LabMesh, call, start_app, virtual_address
 
 PORT = 9080
 WEB = f"{{name: web, port: {PORT}, protocol: http}}"
@@ -50,4 +51,37 @@ def test_a_slow_answer_and_an_idle_connection_outlive_the_rules(lab: Lab) -> Non
         idle.settimeout(5.0)
         assert idle.recv(1) == b""  # closed in order: no reset, and not left open
     assert agent.envoy_pids() == []
+    assert call(bare, "web", PORT, address=server.ipv4).status == 200
+
+
+STOPPED_SLOW_SECONDS = 4.0
+"""Within what the runner lets Envoy drain for when all of it is ended."""
+
+
+def test_what_is_under_way_outlives_the_end_of_run_all(lab: Lab) -> None:
+    """By a virtual address and inbound: both need rules or routes until Envoy has gone."""
+    mesh = LabMesh(lab)
+    server, bare, client = mesh.host("server"), mesh.host("bare"), mesh.host("client")
+    start_app(server, "http", "web", PORT)
+    serving, calling = mesh.join(server, [WEB]), mesh.join(client)
+    mesh.wait_meshed("web", 1)
+    wait_for("the name", lambda: virtual_address(client, "web", 4))
+    got: list[Called] = []
+    path = f"/?delay={STOPPED_SLOW_SECONDS:g}"
+
+    def by_mesh() -> None:
+        got.append(call(client, "web", PORT, path=path, seconds=30.0))
+
+    def inbound() -> None:
+        got.append(call(bare, "web", PORT, address=server.ipv4, path=path, seconds=30.0))
+
+    for agent, slow in ((calling, by_mesh), (serving, inbound)):
+        waiting = threading.Thread(target=slow)
+        waiting.start()
+        time.sleep(0.5)
+        assert agent.process.stop(seconds=40.0) == 0
+        waiting.join()
+        assert agent.envoy_pids() == []
+    assert [answer.status for answer in got] == [200, 200]
+    assert "HOSTMESH" not in client.run(["iptables-save"]).stdout
     assert call(bare, "web", PORT, address=server.ipv4).status == 200

@@ -73,17 +73,26 @@ class Orders:
     def _serials(self) -> dict[str, str]:
         return {str(one.identity): one.serial for one in self._parts.identity.status()}
 
-    async def _drain(self, _: Call, progress: Progress) -> object:
+    async def _drain(self, call: Call, progress: Progress) -> object:
+        complete = await self._deregister(progress)
+        if call.get("release") is True:
+            progress("giving the ports back")
+            self._parts.capture.set_wanted(Wanted.RELEASED)
+            if not await self._parts.capture.wait_removed(REMOVED_SECONDS):
+                progress("nobody says that the rules are out: hostmesh-agent redirect status")
+        return {"complete": complete}
+
+    async def _deregister(self, progress: Progress) -> bool:
         self._parts.registrar.leaving()
         if self._parts.host.connected:
             progress("deregistering")
         else:
             progress("no control plane answers: the lease ends by itself within seconds")
-        return {"complete": await self._parts.host.drain()}
+        return await self._parts.host.drain()
 
-    async def _leave(self, call: Call, progress: Progress) -> object:
+    async def _leave(self, _: Call, progress: Progress) -> object:
         """Endpoints first, then inbound rules, Envoy, all that is left, and last the identity."""
-        await self._drain(call, progress)
+        await self._deregister(progress)
         progress("giving the ports back; Envoy finishes its connections")
         capture = self._parts.capture
         capture.set_wanted(Wanted.RELEASED)

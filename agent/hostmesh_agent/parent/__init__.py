@@ -105,14 +105,16 @@ def run(options: Options) -> None:
     keeper = Keeper(programs(options), on_hangup=_Reloading(options).start)
     keeper.listen_to_signals()
     keeper.run()
-    say("ending: peers are told, then the agent, the rules, Envoy")
+    say("ending: peers are told, then the ports, the agent, Envoy, and what is left of the rules")
     if keeper.runs("agent"):
-        _once(["drain", "--instance", layout.instance])
+        release = ["--release"] if options.is_root else []
+        _once(["drain", *release, "--instance", layout.instance])
     keeper.end("agent")
+    # Before the virtual addresses' rules and routes: what still runs through Envoy needs them.
+    keeper.end("runner")
     keeper.end("redirector")
     if options.is_root:
         _once(["redirect", "remove", "--keep-closed", "--instance", layout.instance])
-    keeper.end("runner")
 
 
 def programs(options: Options) -> list[Program]:
