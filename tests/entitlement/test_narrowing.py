@@ -109,7 +109,7 @@ def test_what_a_grant_no_more_covers_is_out_everywhere_and_the_rest_goes_on(worl
     assert world.seen("api") == {"127.0.0.1:9090"}
     wait_until(lambda: not world.verdicts()["web"].accepted, what="a verdict that refuses web")
     reason = world.verdicts()["web"].reason
-    allow = f"hostmesh host grant {world.host.host_id[:8]} --add-service default/web"
+    allow = f"hostmesh host grant {world.host.host_id} --add-service default/web"
     assert allow in reason
     assert world.verdicts()["api"].accepted
     shown = world.plane.api.get("services", "web")
@@ -121,7 +121,7 @@ def test_what_a_grant_no_more_covers_is_out_everywhere_and_the_rest_goes_on(worl
     assert "services default/api, default/web" in audit[0]
     assert "outcome='done'" in audit[0]
 
-    widened = world.grant(*reason.split(world.host.host_id[:8])[-1].split())
+    widened = world.grant(*reason.split(world.host.host_id)[-1].split())
 
     assert widened.status == 0, widened.err
     assert "web.default.mesh.internal 127.0.0.1:8080 is registered" in widened.out

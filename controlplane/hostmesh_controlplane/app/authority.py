@@ -253,10 +253,18 @@ class Authority:
         return self._hosts.all()
 
     def find_host(
-        self, text: str, *, connected: Callable[[str], bool] = lambda _: False
+        self,
+        text: str,
+        *,
+        connected: Callable[[str], bool] = lambda _: False,
+        only_read: bool = False,
     ) -> HostRecord:
-        """Give the host of an id, its beginning, or a name. Raises BadInput."""
-        return host_record.find(self._hosts.all(), text, connected=connected)
+        """Give the host of an id, its beginning, or a name. Raises BadInput.
+
+        Without `only_read` nothing is guessed: something is about to be changed.
+        """
+        hosts = self._hosts.all()
+        return host_record.find(hosts, text, connected=connected, only_read=only_read)
 
     def is_revoked(self, host_id: str) -> bool:
         """Whether this host may do nothing here: it was revoked, or it never joined."""

@@ -54,7 +54,7 @@ class HostGrants:
         back = [one for at, one in now.items() if at not in running]
         taken_out = await self._taken_out(host_id, gone)
         registered = [f"{_named(one)} is registered" for one in back]
-        may = f"host {record.hostname} ({host_id[:8]}) may claim: {covers(after.grant)}"
+        may = f"host {record.hostname} ({host_id}) may claim: {covers(after.grant)}"
         return {
             "done": "\n".join([may, *taken_out, *registered]),
             "host": host_id,

@@ -120,7 +120,7 @@ class Operator:
 
     async def _proxy_status(self, call: Call) -> object:
         wanted = call.query.get("host")
-        chosen = self._find(wanted).host_id if wanted else None
+        chosen = self._find(wanted, only_read=True).host_id if wanted else None
         streams = [s for s in self._proxies.streams() if chosen in (None, s.host_id)]
         return [row for stream in streams for row in self._stream_rows(stream)]
 
@@ -162,9 +162,9 @@ class Operator:
         ended = self._hosts.end_held()
         return {"done": f"{len(ended)} held lease(s) end now", "hosts": list(ended)}
 
-    def _find(self, text: str) -> HostRecord:
+    def _find(self, text: str, *, only_read: bool = False) -> HostRecord:
         return self._authority.find_host(
-            text, connected=lambda one: bool(self._hosts.connected(one))
+            text, connected=lambda one: bool(self._hosts.connected(one)), only_read=only_read
         )
 
     async def _grant(self, call: Call) -> object:

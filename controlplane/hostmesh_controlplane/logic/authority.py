@@ -136,7 +136,7 @@ def _granted(record: HostRecord, identity: Identity) -> Refusal | None:
     return Refusal(
         Reason.IDENTITY,
         f"cannot issue a certificate for {identity}: the grant of host {record.host_id[:8]} covers "
-        f"{covers(record.grant)}; to allow it: hostmesh host grant {record.host_id[:8]} "
+        f"{covers(record.grant)}; to allow it: hostmesh host grant {record.host_id} "
         f"--add-service-account {identity}",
     )
 

@@ -58,7 +58,7 @@ def no_address(host: Claimant) -> str:
     return (
         f"the control plane sees {seen}, which no interface of this host has (it has "
         f"{', '.join(own)}): there is NAT between them; if peers reach it at {first}, allow it "
-        f"with: hostmesh host grant {host.host_id[:8]} --add-cidr {first}/{bits}; if they reach it "
+        f"with: hostmesh host grant {host.host_id} --add-cidr {first}/{bits}; if they reach it "
         f"at {seen}, set services[].address"
     )
 

@@ -5,6 +5,7 @@ it is told comes from here, never from what the node says of itself.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Self
@@ -13,6 +14,10 @@ from hostmesh_core.documents import did_you_mean
 from hostmesh_core.errors import BadInput
 from hostmesh_core.grant import Grant, Kind
 from hostmesh_core.ids import Identity, SpiffeId
+
+SHORTEST_BEGINNING = 4
+"""Characters of an id that may stand for it."""
+_WHOLE_ID = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,11 @@ class HostRecord:
 
 
 def _told_apart(record: HostRecord, *, newest: HostRecord, live: list[HostRecord]) -> str:
-    marks = ["connected" if record in live else "away"]
+    marks = [f"named {record.hostname}", "connected" if record in live else "away"]
+    if record.revoked:
+        marks[1] = "revoked"
+    if record.enrolled_from:
+        marks.append(f"joined from {record.enrolled_from}")
     if record is newest:
         marks.append("joined last")
     return f"{record.host_id} ({', '.join(marks)})"
@@ -122,29 +131,39 @@ def _issued_json(issued: IssuedLast) -> dict[str, object]:
 
 
 def find(
-    records: Iterable[HostRecord], text: str, *, connected: Callable[[str], bool] = lambda _: False
+    records: Iterable[HostRecord],
+    text: str,
+    *,
+    connected: Callable[[str], bool] = lambda _: False,
+    only_read: bool = False,
 ) -> HostRecord:
     """Give the one host of an id, the beginning of an id, or a hostname.
 
-    Raises BadInput for none or several; a whole id or the only host of a name wins over prefixes.
-    A host that left and joined again has two records of one name: the newest is meant where it
-    alone is `connected`.
+    Raises BadInput for none or several. A host chooses its name, so a name never wins over the
+    beginning of another's id, and what looks like a whole id is never a name. A host that left and
+    joined again has two records of one name: where `only_read`, the newest is meant if it alone is
+    `connected`; whoever changes something says which.
     """
     hosts = sorted(records, key=lambda record: record.host_id)
-    for matches in (
-        [h for h in hosts if h.host_id == text],
-        [h for h in hosts if h.hostname == text and not h.revoked],
-        [h for h in hosts if h.hostname == text],
-        [h for h in hosts if len(text) >= 4 and h.host_id.startswith(text)],
-    ):
-        if len(matches) == 1:
-            return matches[0]
-        if matches:
-            newest = max(matches, key=lambda record: record.enrolled_at)
-            live = [h for h in matches if connected(h.host_id)]
-            if live == [newest] and newest.hostname == text:
-                return newest
-            ids = ", ".join(_told_apart(h, newest=newest, live=live) for h in matches[:5])
-            raise BadInput(f"cannot tell which host is meant by {text!r}: {ids}; write the id")
-    hint = did_you_mean(text, [h.hostname for h in hosts])
-    raise BadInput(f"cannot find host {text!r}{hint}; list them with: hostmesh hosts")
+    found = _meant(hosts, text)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        hint = did_you_mean(text, [h.hostname for h in hosts])
+        raise BadInput(f"cannot find host {text!r}{hint}; list them with: hostmesh hosts")
+    newest = max(found, key=lambda record: record.enrolled_at)
+    live = [h for h in found if connected(h.host_id)]
+    if only_read and live == [newest] and all(h.hostname == text for h in found):
+        return newest
+    ids = ", ".join(_told_apart(h, newest=newest, live=live) for h in found[:5])
+    raise BadInput(f"cannot tell which host is meant by {text!r}: {ids}; write the id")
+
+
+def _meant(hosts: list[HostRecord], text: str) -> list[HostRecord]:
+    """Give every host that may be meant; of those that share a name, the revoked ones are not."""
+    if _WHOLE_ID.fullmatch(text):
+        return [h for h in hosts if h.host_id == text]
+    named = [h for h in hosts if h.hostname == text]
+    named = [h for h in named if not h.revoked] or named
+    begun = [h for h in hosts if len(text) >= SHORTEST_BEGINNING and h.host_id.startswith(text)]
+    return [h for h in hosts if h in named or h in begun]

@@ -191,7 +191,7 @@ def _entitled(declared: Declaration, host: Claimant, around: Surroundings) -> No
     wanted = f"{declared.namespace}/{declared.short}"
     account = f"{declared.namespace}/{declared.identity.service_account}"
     allow = (
-        f"allow it with: hostmesh host grant {host.host_id[:8]} "
+        f"allow it with: hostmesh host grant {host.host_id} "
         f"--add-service {wanted} --add-service-account {account}"
     )
     if not claims:
@@ -279,7 +279,7 @@ def _unusable(address: str, host: Claimant, around: Surroundings) -> str:
     seen = ", ".join(sorted(host.proven)) or "no address"
     return (
         f"the control plane sees {seen} and the grant of host {_short(host)} has no CIDR for "
-        f"{address}; allow it with: hostmesh host grant {host.host_id[:8]} "
+        f"{address}; allow it with: hostmesh host grant {host.host_id} "
         f"--add-cidr {address}/{ip.max_prefixlen}"
     )
 
@@ -294,7 +294,7 @@ def _not_taken(
     if other_host != host.host_id:
         raise _Refused(
             Why.TAKEN,
-            f"{declared.written} {key} refused: host {other_host[:8]}… has registered it for "
+            f"{declared.written} {key} refused: host {other_host} has registered it for "
             f"{other_service}; it is free when that host's lease ends or it leaves",
         )
 

@@ -85,9 +85,29 @@ def test_a_grant_is_widened_and_said_in_full(tmp_path: Path) -> None:
         done = await desk.call("POST /v1/hosts/{host}/grant", body, host=host_id[:6])
         assert isinstance(done, dict)
         assert done["done"] == (
-            f"host web-1 ({host_id[:8]}) may claim: services default/ratings, default/reviews; "
+            f"host web-1 ({host_id}) may claim: services default/ratings, default/reviews; "
             "addresses 10.1.0.0/16"
         )
+
+    run(tmp_path, play)
+
+
+def test_a_name_that_two_hosts_have_changes_neither_and_still_shows_the_one_that_is_there(
+    tmp_path: Path,
+) -> None:
+    async def play(desk: Desk) -> None:
+        # The clock stands still: of two that joined at once the first counts as the newest.
+        rogue, away = await desk.enrol("db1"), await desk.enrol("db1")
+        desk.hosts.addresses[rogue] = "10.0.0.6"
+        for route, body in (
+            ("POST /v1/hosts/{host}/grant", {"add_cidr": ["10.1.0.0/16"]}),
+            ("POST /v1/hosts/{host}/revoke", {}),
+        ):
+            with pytest.raises(BadInput, match="cannot tell which host") as caught:
+                await desk.call(route, body, host="db1")
+            assert away in str(caught.value)
+        assert not any(r.revoked or r.grant.cidrs for r in desk.authority.hosts())
+        assert await desk.rows("GET /v1/proxy-status", of="db1") == []
 
     run(tmp_path, play)
 

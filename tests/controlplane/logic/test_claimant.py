@@ -62,7 +62,7 @@ def test_nat_is_told_with_what_was_seen_and_the_command() -> None:
     assert (
         "sees 203.0.113.9, which no interface of this host has (it has 10.0.0.4, fd00::4)" in said
     )
-    assert "hostmesh host grant 7f3a0000 --add-cidr 10.0.0.4/32" in said
+    assert f"hostmesh host grant {HOST} --add-cidr 10.0.0.4/32" in said
     assert "set services[].address" in said
     assert no_address(claimant("", "10.0.0.4")) == "the control plane sees no address of this host"
 

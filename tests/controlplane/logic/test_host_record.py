@@ -70,7 +70,8 @@ def test_an_ambiguous_beginning_lists_the_ids() -> None:
 
 
 LEFT = _host("c" * 32, "web-9", enrolled_at=1.0)
-AGAIN = _host("d" * 32, "web-9", enrolled_at=2.0)
+AGAIN = _host("d" * 32, "web-9", enrolled_at=2.0, enrolled_from="10.0.0.9")
+NEWEST = f"{AGAIN.host_id} (named web-9, {{}}, joined from 10.0.0.9, joined last)"
 
 
 @pytest.mark.parametrize(
@@ -78,23 +79,69 @@ AGAIN = _host("d" * 32, "web-9", enrolled_at=2.0)
     [
         pytest.param({AGAIN.host_id}, AGAIN, id="it left and joined again"),
         pytest.param(
-            set(), f"{LEFT.host_id} (away), {AGAIN.host_id} (away, joined last)", id="away"
+            set(),
+            f"{LEFT.host_id} (named web-9, away), {NEWEST.format('away')}",
+            id="away",
         ),
-        pytest.param({LEFT.host_id}, f"{LEFT.host_id} (connected)", id="the newest is not there"),
-        pytest.param({LEFT.host_id, AGAIN.host_id}, "(connected, joined last)", id="two of a name"),
+        pytest.param({LEFT.host_id}, "(named web-9, connected)", id="the newest is not there"),
+        pytest.param({LEFT.host_id, AGAIN.host_id}, NEWEST.format("connected"), id="two of a name"),
     ],
 )
-def test_of_two_records_of_a_name_the_newest_is_meant_where_it_alone_is_there(
+def test_who_only_reads_means_the_newest_of_a_name_where_it_alone_is_there(
     connected: set[str], expected: HostRecord | str
 ) -> None:
-    hosts = [LEFT, AGAIN, *ALL]
+    def read() -> HostRecord:
+        is_there = connected.__contains__
+        return host_record.find([LEFT, AGAIN, *ALL], "web-9", connected=is_there, only_read=True)
+
     if isinstance(expected, HostRecord):
-        assert host_record.find(hosts, "web-9", connected=connected.__contains__) == expected
+        assert read() == expected
         return
     with pytest.raises(BadInput) as caught:
-        host_record.find(hosts, "web-9", connected=connected.__contains__)
+        read()
     assert expected in str(caught.value)
     assert "write the id" in str(caught.value)
+
+
+VICTIM = _host("7f3a1b2c" + "0" * 24, "db1", enrolled_at=1.0)
+
+
+@pytest.mark.parametrize(
+    ("rogue", "text"),
+    [
+        pytest.param("7f3a1b2c", "7f3a1b2c", id="the beginning of another's id"),
+        pytest.param("db1", "db1", id="another's name, while that one is away"),
+    ],
+)
+def test_a_host_that_chooses_its_name_captures_no_change_that_is_meant_for_another(
+    rogue: str, text: str
+) -> None:
+    record = _host("e" * 32, rogue, enrolled_at=2.0)
+    with pytest.raises(BadInput, match="cannot tell which host") as caught:
+        host_record.find([VICTIM, record], text, connected={record.host_id}.__contains__)
+    assert f"{VICTIM.host_id} (named db1, away)" in str(caught.value)
+    assert f"{record.host_id} (named {rogue}, connected, joined last)" in str(caught.value)
+
+
+def test_no_name_wins_over_the_beginning_of_an_id_for_who_reads_either() -> None:
+    record = _host("e" * 32, "7f3a1b2c", enrolled_at=2.0)
+    with pytest.raises(BadInput, match="cannot tell which host"):
+        host_record.find(
+            [VICTIM, record], "7f3a1b2c", connected={record.host_id}.__contains__, only_read=True
+        )
+
+
+def test_what_looks_like_a_whole_id_is_no_name() -> None:
+    rogue = _host("e" * 32, VICTIM.host_id)
+    assert host_record.find([VICTIM, rogue], VICTIM.host_id) == VICTIM
+    with pytest.raises(BadInput, match="cannot find host"):
+        host_record.find([rogue], VICTIM.host_id)
+
+
+def test_of_a_revoked_host_the_beginning_of_its_id_is_no_other_hosts_name() -> None:
+    gone = replace(VICTIM, revoked_at=3.0)
+    with pytest.raises(BadInput, match=r"cannot tell .* \(named db1, revoked\)"):
+        host_record.find([gone, _host("e" * 32, "7f3a1b2c")], "7f3a1b2c")
 
 
 def test_what_is_stored_is_read_again() -> None:

@@ -178,7 +178,7 @@ def test_a_refused_address_says_what_was_seen_what_is_covered_and_which_command_
     (refusal,) = world.decide(service()).refused
     assert refusal.reason == (
         "web 10.1.0.4:8080 refused: the control plane sees 192.168.0.4 and the grant of host "
-        "7f3a1b2c… has no CIDR for 10.1.0.4; allow it with: hostmesh host grant 7f3a1b2c "
+        f"7f3a1b2c… has no CIDR for 10.1.0.4; allow it with: hostmesh host grant {HOST} "
         "--add-cidr 10.1.0.4/32"
     )
 
@@ -188,7 +188,7 @@ def test_a_refused_service_says_what_is_covered_and_which_command_allows_it() ->
     assert refusal.reason == (
         "payments:80 refused: the grant of host 7f3a1b2c… covers default/web as web, not service "
         "default/payments as service account default/web; allow it with: hostmesh host grant "
-        "7f3a1b2c --add-service default/payments --add-service-account default/web"
+        f"{HOST} --add-service default/payments --add-service-account default/web"
     )
 
 
@@ -206,7 +206,7 @@ def test_a_key_that_another_host_has_registered_is_refused_until_its_lease_is_go
     world = World(holders={key("10.0.0.4"): (OTHER, f"api.default.{DOMAIN}")})
     (refusal,) = world.decide(service()).refused
     assert refusal.why is Why.TAKEN
-    assert "host 9b1c0d2e… has registered it for api.default.mesh.internal" in refusal.reason
+    assert f"host {OTHER} has registered it for api.default.mesh.internal" in refusal.reason
     world.holders.clear()
     assert keys_of(world.decide(service())) == ["10.0.0.4:8080"]
 
