@@ -38,12 +38,12 @@ from hostmesh_controlplane.edges.store_sqlite import SqliteStore
 from hostmesh_controlplane.edges.tcp_probe import accepts
 from hostmesh_controlplane.logic import identities, merge, plaintext
 from hostmesh_controlplane.logic.catalog import SourceChanged, SourceEvent, SourceStatus
+from hostmesh_controlplane.logic.draft import Rules
 from hostmesh_controlplane.logic.host_record import HostRecord
 from hostmesh_controlplane.logic.newcomers import Newcomers
 from hostmesh_controlplane.logic.publication import Publication
 from hostmesh_controlplane.logic.refusals import Reason
 from hostmesh_controlplane.logic.store import Conflict, Record
-from hostmesh_controlplane.logic.unite import Rules
 from hostmesh_controlplane.logic.vips import VipRanges
 from hostmesh_core.grant import Grant
 from hostmesh_core.model import MeshChange, ServiceState

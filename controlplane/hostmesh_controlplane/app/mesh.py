@@ -13,10 +13,10 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from hostmesh_controlplane.logic import merge, vips
+from hostmesh_controlplane.logic.draft import Rules
 from hostmesh_controlplane.logic.merge import MergeState, Step
 from hostmesh_controlplane.logic.service_state import ServiceRecord
 from hostmesh_controlplane.logic.store import Conflict, Record, Store, Table
-from hostmesh_controlplane.logic.unite import Rules
 from hostmesh_controlplane.logic.vips import VipRanges, VipRecord, WantedVip
 from hostmesh_core.documents import suggest
 from hostmesh_core.errors import BadInput, HostmeshError, Unreachable

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from immutables import Map
 
-from hostmesh_controlplane.logic.unite import Inputs
+from hostmesh_controlplane.logic.draft import Inputs
 from hostmesh_core.ids import EndpointKey
 from hostmesh_core.model import Health, Service
 

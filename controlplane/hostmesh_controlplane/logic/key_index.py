@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from immutables import Map
 
 from hostmesh_controlplane.logic.catalog import CatalogService
-from hostmesh_controlplane.logic.unite import instance_keys
+from hostmesh_controlplane.logic.registered_endpoints import instance_keys
 from hostmesh_core.ids import EndpointKey
 from hostmesh_core.model import RegisteredInstance
 

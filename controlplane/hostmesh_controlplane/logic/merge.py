@@ -13,6 +13,7 @@ from immutables import Map
 
 from hostmesh_controlplane.logic import visibility, weights
 from hostmesh_controlplane.logic.catalog import SourceChanged, SourceStatus
+from hostmesh_controlplane.logic.draft import Inputs, Rules
 from hostmesh_controlplane.logic.key_index import (
     Claims,
     Listed,
@@ -23,6 +24,7 @@ from hostmesh_controlplane.logic.key_index import (
     reclaimed,
     relisted,
 )
+from hostmesh_controlplane.logic.registered_endpoints import instance_keys
 from hostmesh_controlplane.logic.service_ports import first_seen
 from hostmesh_controlplane.logic.service_state import (
     KeptService,
@@ -31,13 +33,7 @@ from hostmesh_controlplane.logic.service_state import (
     born,
     why_born,
 )
-from hostmesh_controlplane.logic.unite import (
-    Inputs,
-    Rules,
-    accepted_identities,
-    instance_keys,
-    unite,
-)
+from hostmesh_controlplane.logic.unite import accepted_identities, unite
 from hostmesh_controlplane.logic.vips import VipRecord, WantedVip
 from hostmesh_controlplane.logic.visibility import AliasClaims
 from hostmesh_core.ids import EndpointKey, Identity, SpiffeId

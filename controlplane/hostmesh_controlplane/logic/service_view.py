@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 from hostmesh_controlplane.logic import answers, service_ports, sightings
 from hostmesh_controlplane.logic.catalog import CatalogService
+from hostmesh_controlplane.logic.draft import Inputs
 from hostmesh_controlplane.logic.key_index import owner
 from hostmesh_controlplane.logic.merge import MergeState
+from hostmesh_controlplane.logic.registered_endpoints import instance_keys
 from hostmesh_controlplane.logic.service_ports import REGISTERED
 from hostmesh_controlplane.logic.service_state import Mark
-from hostmesh_controlplane.logic.unite import Inputs, instance_keys, registered_rank
+from hostmesh_controlplane.logic.unite import registered_rank
 from hostmesh_core.ids import EndpointKey
 from hostmesh_core.model import Port, Service, ServiceState
 

@@ -11,8 +11,8 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 from hostmesh_controlplane.app.mesh import Mesh
 from hostmesh_controlplane.app.proxies import Proxies, ProxyStream
 from hostmesh_controlplane.logic import merge
+from hostmesh_controlplane.logic.draft import Rules
 from hostmesh_controlplane.logic.scope import Scope
-from hostmesh_controlplane.logic.unite import Rules
 from hostmesh_controlplane.logic.vips import VipRanges
 from hostmesh_core import type_urls
 from hostmesh_core._pb import host_pb2 as pb

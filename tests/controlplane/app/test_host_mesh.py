@@ -9,11 +9,11 @@ from hostmesh_controlplane.app.proxies import Proxies
 from hostmesh_controlplane.config import ControlPlaneConfig
 from hostmesh_controlplane.logic import merge
 from hostmesh_controlplane.logic.catalog import CatalogEndpoint, CatalogService, SourceChanged
+from hostmesh_controlplane.logic.draft import Rules
 from hostmesh_controlplane.logic.own_listeners import OwnListeners, Wanted
 from hostmesh_controlplane.logic.publication import Publication
 from hostmesh_controlplane.logic.registry import Inbound
 from hostmesh_controlplane.logic.service_state import Decision, ServiceRecord
-from hostmesh_controlplane.logic.unite import Rules
 from hostmesh_controlplane.logic.vips import VipRanges
 from hostmesh_core import names, type_urls
 from hostmesh_core._pb import host_pb2 as pb

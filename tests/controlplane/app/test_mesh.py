@@ -8,8 +8,8 @@ from hostmesh_controlplane.app.mesh import Mesh, Times
 from hostmesh_controlplane.edges.store_sqlite import SqliteStore
 from hostmesh_controlplane.logic import merge
 from hostmesh_controlplane.logic.catalog import CatalogEndpoint, CatalogService, SourceChanged
+from hostmesh_controlplane.logic.draft import Rules
 from hostmesh_controlplane.logic.store import Conflict, Record, Table
-from hostmesh_controlplane.logic.unite import Rules
 from hostmesh_controlplane.logic.vips import VipRanges, address_key
 from hostmesh_core.errors import BadInput, Unreachable
 from hostmesh_core.ids import EndpointKey

@@ -2,12 +2,13 @@ from dataclasses import replace
 
 import pytest
 
+from hostmesh_controlplane.logic.draft import Inputs
 from hostmesh_controlplane.logic.service_state import KeptService, ServiceRecord
-from hostmesh_controlplane.logic.unite import Inputs, accepted_identities, instance_keys, unite
+from hostmesh_controlplane.logic.unite import accepted_identities, unite
 from hostmesh_controlplane.logic.vips import VipRecord
 from hostmesh_core.ids import EndpointKey, SpiffeId
 from hostmesh_core.model import Locality, Port, Service, ServiceState
-from hostmesh_testing.catalogs import HTTP_9080, REVIEWS, RULES, instance, key, listed, service
+from hostmesh_testing.catalogs import HTTP_9080, REVIEWS, RULES, listed, service
 
 VIP = VipRecord("240.240.0.1", "fd48::1", 9080)
 
@@ -74,16 +75,6 @@ def test_an_endpoint_whose_port_cannot_be_told_is_withheld_and_said() -> None:
     assert withheld.reason.startswith("cannot tell which port of the service 10.0.0.1:20001 serves")
 
 
-def test_every_key_under_which_a_catalog_may_list_an_instance() -> None:
-    registered = instance("10.0.0.1:15443", "[fd77::1]:15443", workload_port=9080)
-    assert instance_keys(registered) == {
-        key("10.0.0.1:15443"),
-        key("[fd77::1]:15443"),
-        key("10.0.0.1:9080"),
-        key("[fd77::1]:9080"),
-    }
-
-
 def test_networks_tell_equal_addresses_apart() -> None:
     east = replace(listed("10.0.0.1:80"), key=EndpointKey("east", "10.0.0.1", 80))
     merged = united(Inputs((("files", service(east, "10.0.0.1:80")),)))
@@ -105,8 +96,3 @@ def test_an_endpoint_is_held_where_no_source_lists_it(
         for name, one in zip(("files", "dc1"), held, strict=True)
     )
     assert [e.held for e in united(Inputs(listings)).endpoints] == [result]
-
-
-def test_rank_is_by_kind_then_by_order_then_by_name() -> None:
-    names = ["dc1", "registered", "files", "unknown"]
-    assert sorted(names, key=RULES.rank) == ["files", "registered", "dc1", "unknown"]

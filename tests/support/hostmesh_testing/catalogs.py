@@ -7,8 +7,8 @@ from hostmesh_controlplane.logic.catalog import (
     SourceChanged,
     SourceStatus,
 )
+from hostmesh_controlplane.logic.draft import Rules
 from hostmesh_controlplane.logic.merge import MergeState, Step
-from hostmesh_controlplane.logic.unite import Rules
 from hostmesh_controlplane.logic.vips import VipRanges, allocate
 from hostmesh_core.ids import EndpointKey, Identity, SpiffeId
 from hostmesh_core.model import Health, Labels, Port, Protocol, RegisteredInstance, Service

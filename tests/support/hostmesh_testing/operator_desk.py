@@ -18,8 +18,8 @@ from hostmesh_controlplane.logic.catalog import (
     SourceChanged,
     SourceStatus,
 )
+from hostmesh_controlplane.logic.draft import Rules
 from hostmesh_controlplane.logic.tokens import TokenRequest
-from hostmesh_controlplane.logic.unite import Rules
 from hostmesh_controlplane.logic.vips import VipRanges
 from hostmesh_core.errors import BadInput
 from hostmesh_core.ids import EndpointKey, SpiffeId
