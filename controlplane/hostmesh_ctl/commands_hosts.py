@@ -144,7 +144,7 @@ def host_grant(ctx: Context, /, host_: str, **changes: tuple[str, ...]) -> None:
         raise BadInput("cannot change a grant without a change; see: hostmesh host grant --help")
     body = {key: list(value) for key, value in changes.items()}
     answer = ctx.api.post("hosts", host_, "grant", body=body)
-    ctx.show(answer, lambda: str(answer["done"]) if isinstance(answer, dict) else str(answer))
+    ctx.show(answer, lambda: output.done(answer))
 
 
 @host.command("revoke")
@@ -156,7 +156,7 @@ def host_grant(ctx: Context, /, host_: str, **changes: tuple[str, ...]) -> None:
 def host_revoke(ctx: Context, host_: str, reason: str) -> None:
     """Revoke HOST: its streams end, its endpoints go, its certificates are not renewed."""
     answer = ctx.api.post("hosts", host_, "revoke", body={"reason": reason})
-    ctx.show(answer, lambda: str(answer["done"]) if isinstance(answer, dict) else str(answer))
+    ctx.show(answer, lambda: output.done(answer))
 
 
 @host.command("end-held")
@@ -166,7 +166,7 @@ def host_revoke(ctx: Context, host_: str, reason: str) -> None:
 def host_end_held(ctx: Context) -> None:
     """Let held leases end: so many hosts fell silent at once that none was taken out."""
     answer = ctx.api.post("leases", "end-held")
-    ctx.show(answer, lambda: str(answer["done"]) if isinstance(answer, dict) else str(answer))
+    ctx.show(answer, lambda: output.done(answer))
 
 
 COMMANDS: tuple[click.Command, ...] = (token, hosts, host)

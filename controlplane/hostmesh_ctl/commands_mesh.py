@@ -29,7 +29,9 @@ def services(ctx: Context) -> None:
         rows = rows_of(answer)
         text = output.render(rows, of, empty="no service is known yet; look at: hostmesh sources")
         notes = [
-            f"{row['host']}: {note}" for row in rows for note in service_text.texts(row, "notes")
+            output.line(row["host"], note)
+            for row in rows
+            for note in service_text.texts(row, "notes")
         ]
         return "\n".join([text, *notes])
 
@@ -70,7 +72,11 @@ def proxy_status(ctx: Context, host: str | None) -> None:
     def table() -> str:
         rows = rows_of(answer)
         text = output.render(rows, of, empty="no proxy is connected; look at: hostmesh hosts")
-        notes = [f"{row['name']} {row['type']}: {row['detail']}" for row in rows if row["detail"]]
+        notes = [
+            output.line(f"{row['name']} {row['type']}", row["detail"])
+            for row in rows
+            if row["detail"]
+        ]
         return "\n".join([text, *notes])
 
     ctx.show(answer, table)
@@ -99,11 +105,7 @@ def source() -> None:
 def source_accept(ctx: Context, name: str) -> None:
     """Release what is held of source NAME: what it lists now is the truth."""
     answer = ctx.api.post("sources", name, "accept")
-    ctx.show(answer, lambda: _sentence(answer))
-
-
-def _sentence(answer: object) -> str:
-    return str(answer.get("done", "done")) if isinstance(answer, dict) else str(answer)
+    ctx.show(answer, lambda: output.done(answer))
 
 
 @click.group("service")

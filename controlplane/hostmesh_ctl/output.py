@@ -9,6 +9,8 @@ import click
 import yaml
 from tabulate import tabulate
 
+from hostmesh_core.one_line import one_line
+
 Format = Literal["table", "json", "yaml"]
 Row = Mapping[str, object]
 Column = tuple[str, Callable[[Row], object]]
@@ -29,8 +31,28 @@ def show(answer: object, output: Format, *, table: Callable[[], str]) -> None:
 
 
 def printable(text: str) -> str:
-    """Replace what a terminal would obey, but for our own colours: hosts and catalogs say much."""
+    """Replace what a terminal would obey, but for our own colours and line ends: what a table is
+    made of has gone through `cell` or `line` by then, and this is for what somebody forgot.
+    """
     return _OBEYED.sub("?", text)
+
+
+def cell(value: object) -> str:
+    """Give what stands in one place of a table or a sentence: hosts and catalogs say much, and
+    neither a line end nor a colour of theirs may look like ours.
+    """
+    return one_line(str(value))
+
+
+def line(*said: object) -> str:
+    """Give one line of a table's remarks: its parts, told apart by a colon."""
+    return ": ".join(cell(one) for one in said)
+
+
+def done(answer: object) -> str:
+    """Give in what words a write says what came of it: its line ends are the control plane's."""
+    said = str(answer.get("done", "done") if isinstance(answer, dict) else answer)
+    return "\n".join(cell(one) for one in said.split("\n"))
 
 
 def rows_of(answer: object) -> list[Row]:
@@ -65,7 +87,7 @@ def render(rows: Iterable[Row], of: Sequence[Column], *, empty: str) -> str:
 
 def _coloured(value: object) -> str:
     """Colour a state word; click drops the colour where the output is no terminal."""
-    text = str(value)
+    text = cell(value)
     first = text.split(" ", 1)[0].rstrip(",:")
     if first in _GOOD:
         return click.style(text, fg="green")

@@ -60,7 +60,7 @@ def effect(answer: Row) -> str:
         title = f"{verb}reached in plaintext:"
         parts.append(f"{title}\n{output.render(admitted, EFFECT_COLUMNS, empty='')}")
     if not answer.get("refused") or answer.get("dry_run"):
-        parts.append(str(answer.get("done", "done")))
+        parts.append(output.done(answer))
     return "\n".join(parts)
 
 
@@ -91,12 +91,12 @@ def mode_change(answer: Row) -> str:
     parts = [callers(answer)]
     parts += [_line("warning", text) for text in texts(answer, "warnings")]
     if not answer.get("refused"):
-        parts.append(str(answer.get("done", "done")))
+        parts.append(output.done(answer))
     return "\n".join(part for part in parts if part)
 
 
 def _line(name: str, value: object) -> str:
-    return f"{name:<11}{value}"
+    return f"{name:<11}{output.cell(value)}"
 
 
 def _state(answer: Row) -> str:

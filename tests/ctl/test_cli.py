@@ -30,6 +30,18 @@ ANSWERS: dict[str, tuple[int, object]] = {
         ],
     ),
     "/v1/services": (200, []),
+    "/v1/proxy-status": (
+        200,
+        [
+            {
+                "host": "a" * 32,
+                "name": "web-1",
+                "type": "LDS",
+                "detail": "bad listener\nweb-2 CDS: fine\x1b[8m",
+            }
+        ],
+    ),
+    "/v1/services/forged": (404, {"error": "cannot find forged\nhostmesh: \x1b[8mdone"}),
     "/v1/mtls": (
         200,
         [
@@ -92,6 +104,7 @@ def _api(path: Path) -> Iterator[None]:
         server.shutdown()
         thread.join()
         server.server_close()
+        path.unlink()
 
 
 def _run(tmp_path: Path, *argv: str) -> Result:
@@ -107,6 +120,15 @@ def test_a_table_for_people(tmp_path: Path) -> None:
     assert head.split()[:7] == named
     shown = ["10.77.0.3:9080", "9080", "healthy", "static+registered", "-", "-", "yes"]
     assert row.split()[:7] == shown
+
+
+def test_what_hosts_and_catalogs_say_begins_no_line_of_its_own(tmp_path: Path) -> None:
+    shown = _run(tmp_path, "proxy-status").stdout.splitlines()
+    assert shown[-1] == "web-1 LDS: bad listener?web-2 CDS: fine?[8m"
+    refused = _run(tmp_path, "service", "show", "forged").stderr
+    assert refused == "hostmesh: cannot find forged?hostmesh: ?[8mdone\n"
+    exact = _run(tmp_path, "proxy-status", "--output", "json").stdout
+    assert json.loads(exact) == ANSWERS["/v1/proxy-status"][1], "machines get what was said"
 
 
 @pytest.mark.parametrize("where", ["before", "after"])

@@ -44,6 +44,15 @@ def test_a_service_is_shown_whole() -> None:
     assert "10.0.0.2:80" in text
 
 
+def test_what_a_catalog_says_of_a_service_begins_no_line() -> None:
+    forged = "dc1 says x=1\nstate      mesh\x1b[8m"
+    row = ROW | {"why": forged}
+    shown = SHOWN | {"conflicts": [forged], "next": forged, "endpoint_rows": [row]}
+    text = service_text.service(shown, ENDPOINT_COLUMNS)
+    assert text.count("dc1 says x=1?state      mesh?[8m") == 3
+    assert [line.split()[1] for line in text.splitlines() if line.startswith("state ")] == ["mixed"]
+
+
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [

@@ -16,6 +16,7 @@ from hostmesh_controlplane.logic.listed_addresses import Network
 from hostmesh_core.errors import BadInput
 from hostmesh_core.ids import EndpointKey, is_dns_name
 from hostmesh_core.model import Health, Labels, Locality, Origin, Port, Protocol, labels_of
+from hostmesh_core.one_line import shortened
 
 PROXY_KINDS = frozenset(
     {"connect-proxy", "mesh-gateway", "terminating-gateway", "ingress-gateway", "api-gateway"}
@@ -216,8 +217,7 @@ def _health(element: object, service: dict[str, object]) -> tuple[Health, str, i
 
 def printable(text: str) -> str:
     """Give what a catalog's writer chose as it may stand in a terminal or a log line."""
-    shown = "".join(c if c.isprintable() else "?" for c in text[: SHOWN_CHARACTERS + 1])
-    return shown if len(shown) <= SHOWN_CHARACTERS else f"{shown[:SHOWN_CHARACTERS]}…"
+    return shortened(text, SHOWN_CHARACTERS)
 
 
 def _some(problems: Iterable[str]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from hostmesh_core.grant import Claim, Grant
 from hostmesh_core.ids import Identity, canonical_address, is_dns_label, is_dns_name
 from hostmesh_core.model import Health, InboundMode, Labels, Locality, Protocol, labels_of
 from hostmesh_core.names import mesh_host
+from hostmesh_core.one_line import shortened
 
 MAX_SERVICES = 256
 MAX_LABELS = 64
@@ -90,7 +91,7 @@ def health_of(status: pb.Status, reason: str) -> tuple[Health, tuple[str, ...]]:
     """Give health and reasons. A new entry is unhealthy until its host says otherwise."""
     if status == pb.STATUS_HEALTHY:
         return Health.HEALTHY, ()
-    said = reason[:MAX_TEXT]
+    said = shortened(reason, MAX_TEXT)
     if status == pb.STATUS_NOT_CAPTURED:
         return Health.UNHEALTHY, (f"{NOT_CAPTURED}: {said}" if said else NOT_CAPTURED,)
     if status == pb.STATUS_UNHEALTHY:

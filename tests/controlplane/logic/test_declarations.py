@@ -133,6 +133,9 @@ def test_health_is_what_the_host_says_and_unhealthy_until_it_does(
     assert declarations.health_of(status, reason) == (health, reasons)
 
 
-def test_a_reason_is_bounded() -> None:
-    _, (reason,) = declarations.health_of(pb.STATUS_UNHEALTHY, "x" * 10_000)
-    assert len(reason) == declarations.MAX_TEXT
+def test_a_reason_is_bounded_and_stays_in_its_line() -> None:
+    said = "refused\n10.9.9.9:1  8080  healthy\x1b[8m" + "x" * 10_000
+    for status in (pb.STATUS_UNHEALTHY, pb.STATUS_NOT_CAPTURED):
+        _, (reason,) = declarations.health_of(status, said)
+        assert "refused?10.9.9.9:1  8080  healthy?[8mxxx" in reason
+        assert len(reason) <= declarations.MAX_TEXT + len(f"{declarations.NOT_CAPTURED}: …")
