@@ -8,6 +8,10 @@ from hostmesh_controlplane.logic.draft import Draft, Groups, Listed, united
 from hostmesh_controlplane.logic.service_ports import REGISTERED
 from hostmesh_core.ids import EndpointKey
 from hostmesh_core.model import Endpoint, Health, Labels, RegisteredInstance, Withheld
+from hostmesh_core.one_line import shortened
+
+SHOWN_LABELS = 200
+"""Characters of each side's labels in a sentence about them; a catalog may have 64 of 1 KiB."""
 
 
 def instance_keys(instance: RegisteredInstance) -> frozenset[EndpointKey]:
@@ -97,4 +101,5 @@ def _registered(
 
 
 def _text(labels: Labels) -> str:
-    return ", ".join(f"{key}={value}" for key, value in labels) or "none"
+    said = ", ".join(f"{key}={value}" for key, value in labels)
+    return shortened(said, SHOWN_LABELS) or "none"

@@ -124,6 +124,16 @@ def test_both_families_of_an_instance_are_one_endpoint() -> None:
     assert endpoint.additional == (key("[fd77::1]:9080"),)
 
 
+def test_a_sentence_about_labels_is_one_line_of_bounded_length() -> None:
+    mesh = Mesh()
+    forged = "1\ndb.default.mesh.internal: all meshed\x1b[8m" + "x" * 100_000
+    mesh.catalog("dc1", service(listed("10.0.0.1:9080", labels=(("a", forged),))))
+    mesh.register(instance("10.0.0.1:9080"))
+    (said,) = mesh.service().conflicts
+    assert "(none); dc1 says a=1?db.default.mesh.internal: all meshed?[8mxxx" in said
+    assert len(said) < 400
+
+
 def test_identity_and_labels_come_from_the_registration_alone() -> None:
     mesh = Mesh()
     mesh.catalog("dc1", service(listed("10.0.0.1:9080", labels=(("version", "v9"),))))
