@@ -38,7 +38,8 @@ ALL_COLUMNS = columns("service", "outcome", "why")
 def strict(ctx: Context, name: str | None, *, every: bool, force: bool) -> None:
     """Let the Envoys of NAME refuse plaintext.
 
-    Prints who called without the mesh in the last 24 h, and is refused while there is anybody.
+    Prints who called without the mesh in the last 24 h, and is refused while there is anybody, or
+    while a host that serves it has not told yet (up to 15 s after a join).
     """
     _set(ctx, name, "strict", {"force": force}, every=every)
 

@@ -170,7 +170,7 @@ class InboundModes:
     def _account(self, service: Service, now: float) -> Account:
         told = self._hosts.callers(service.host)
         counts = [Count(host_id, self._name(host_id), one) for host_id, one in told]
-        return strictness.account(service, counts, now=now)
+        return strictness.account(service, counts, now=now, named=self._where)
 
     def _own_modes(self, service: Service) -> dict[str, set[InboundMode]]:
         modes = self._hosts.own_modes(service.host)
@@ -182,6 +182,10 @@ class InboundModes:
     def _name(self, host_id: str) -> str:
         record = self._records.host(host_id)
         return record.hostname if record and record.hostname else host_id[:8]
+
+    def _where(self, host_id: str) -> str:
+        away = "" if self._hosts.connected(host_id) else " (not connected)"
+        return self._name(host_id) + away
 
     def _who(self, wanted: set[str]) -> Callable[[str], str]:
         """Name the addresses that are an endpoint's or a connected host's."""

@@ -16,6 +16,10 @@ from hostmesh_core.model import InboundMode, Service, ServiceState
 DAY_SECONDS = 86_400.0
 NAMED = 5
 """Callers, endpoints or hosts that a sentence names; the tables have them all."""
+TOLD_WITHIN_SECONDS = 15
+"""By then a host has told: its agent reads Envoy every 2 s and reports every 10 s, and all of it
+anew when it reaches a control plane that has just started.
+"""
 FURTHER = "further addresses"
 """Stands for callers of whom there are more than anybody keeps."""
 
@@ -54,8 +58,11 @@ class Account:
     mutual_tls: int = 0
     since: float = 0.0
     """From when on every instance that counts has counted; 0 = none does."""
+    untold: tuple[str, ...] = ()
+    """The endpoints whose hosts have an agent that has not told who calls them, with their host."""
     uncounted: tuple[str, ...] = ()
-    """The endpoints of which nobody counts the callers, and why."""
+    """All the endpoints of which it is not known who calls them, and why: those without an agent
+    too."""
 
     def hours(self, now: float) -> float:
         """Give for how long all of them have counted."""
@@ -66,15 +73,27 @@ class Account:
         return now - self.since < DAY_SECONDS
 
 
-def account(service: Service, counts: Sequence[Count], *, now: float) -> Account:
-    """Put together what the hosts of a service have told."""
+def account(
+    service: Service, counts: Sequence[Count], *, now: float, named: Callable[[str], str]
+) -> Account:
+    """Put together what the hosts of a service have told. `named` names a host by its id."""
     found = [caller for count in counts for caller in _callers(count, now)]
-    counting = {count.host_id for count in counts}
+    counting = {(count.host_id, count.told.workload_port) for count in counts}
+    agents = [endpoint for endpoint in service.endpoints if endpoint.host_id]
+    untold = tuple(
+        f"{one.key} on {named(one.host_id)}"
+        for one in agents
+        if (one.host_id, one.workload_port) not in counting
+    )
     return Account(
         callers=tuple(sorted(found, key=lambda c: (-c.last_seen, c.address, c.seen_at))),
         mutual_tls=sum(count.told.mutual_tls for count in counts),
         since=max((count.told.since for count in counts), default=0.0),
-        uncounted=tuple(_uncounted(service, counting)),
+        untold=untold,
+        uncounted=(
+            *(f"{where} has not told yet" for where in untold),
+            *(f"{one.key} has no agent" for one in service.endpoints if not one.host_id),
+        ),
     )
 
 
@@ -86,14 +105,6 @@ def _callers(count: Count, now: float) -> Iterable[Caller]:
     more = told.plaintext - sum(seen.requests for seen in told.callers)
     if more > 0 and told.last_plaintext >= began:
         yield Caller(FURTHER, more, told.since, told.last_plaintext, count.host)
-
-
-def _uncounted(service: Service, counting: set[str]) -> Iterable[str]:
-    for endpoint in service.endpoints:
-        if not endpoint.host_id:
-            yield f"{endpoint.key} has no agent"
-        elif endpoint.host_id not in counting:
-            yield f"{endpoint.key} has not told yet"
 
 
 # Decisions.
@@ -108,7 +119,9 @@ def strict(
     force: bool,
     mark: Mark,
 ) -> Decision:
-    """Let the service's Envoys refuse plaintext; not while somebody calls so, without `force`."""
+    """Let the service's Envoys refuse plaintext; without `force` not while somebody calls so, or
+    while an instance that could say who does has not said it.
+    """
     objection = (
         "" if force or record.inbound is InboundMode.STRICT else _objection(service, known, now)
     )
@@ -132,6 +145,13 @@ def _objection(service: Service, known: Account, now: float) -> str:
         return (
             f"{whom} without the mesh in the last 24 h: {named}{more_text}; join them, or shut "
             f"them out with `hostmesh service strict {host} --force`"
+        )
+    if known.untold:
+        return (
+            f"who calls {_few(known.untold)} has not been told yet; that takes up to "
+            f"{TOLD_WITHIN_SECONDS} s after a host has joined or reached a control plane that has "
+            "just started: ask again then, or go without knowing with "
+            f"`hostmesh service strict {host} --force`"
         )
     if not known.since:
         return (
@@ -217,15 +237,21 @@ def next_step(service: Service, known: Account, mesh_wide: InboundMode, *, now: 
             return join
         case ServiceState.MIXED if unmeshed:
             return f"join the other {unmeshed}: {join}"
-        case _ if not strictly and known.callers:
-            return f"join its callers: hostmesh service show {service.host}"
         case _ if not strictly:
-            early = f" (counted for {ago(now - known.since)})" if known.is_young(now) else ""
-            return f"hostmesh service strict {service.host}{early if known.since else ''}"
+            return _toward_strict(service.host, known, now)
         case ServiceState.MIXED:
             return f"hostmesh service require-mesh {service.host}"
         case ServiceState.MESH:
             return ""
+
+
+def _toward_strict(host: str, known: Account, now: float) -> str:
+    if known.callers:
+        return f"join its callers: hostmesh service show {host}"
+    if known.untold:
+        return f"wait until its hosts have told who calls: hostmesh service show {host}"
+    early = f" (counted for {ago(now - known.since)})" if known.is_young(now) else ""
+    return f"hostmesh service strict {host}{early if known.since else ''}"
 
 
 def rows(

@@ -64,6 +64,29 @@ def test_strict_is_refused_with_the_callers_then_forced_and_taken_back(tmp_path:
     run(tmp_path, play)
 
 
+def test_strict_waits_for_the_hosts_to_tell_who_calls_them(tmp_path: Path) -> None:
+    async def play(desk: Desk) -> None:
+        await joined(desk)
+        other = await desk.enrol("web-2")
+        await desk.register(other, "10.0.0.2")
+        with pytest.raises(
+            Refused, match=r"who calls 10.0.0.2:9080 on web-2 \(not connected\) has"
+        ):
+            await desk.call(STRICT, name="reviews")
+        desk.hosts.addresses[other] = "10.0.0.2"
+        with pytest.raises(Refused, match=r"who calls 10.0.0.2:9080 on web-2 has not") as refused:
+            await desk.call(STRICT, name="reviews")
+        assert listed(refused.value.detail, "uncounted") == [
+            "10.0.0.2:9080 on web-2 has not told yet"
+        ]
+        assert inbound(desk) is None
+        desk.hosts.told[REVIEWS].append((other, told()))
+        await desk.answer(STRICT, name="reviews")
+        assert inbound(desk) is InboundMode.STRICT
+
+    run(tmp_path, play)
+
+
 def test_a_young_count_and_hosts_own_words_are_warned_of(tmp_path: Path) -> None:
     async def play(desk: Desk) -> None:
         host_id = await joined(desk, hours=3)
