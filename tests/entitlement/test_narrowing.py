@@ -11,7 +11,7 @@ from google.protobuf.any_pb2 import Any
 from hostmesh_core import names, type_urls
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_testing import command_line
-from hostmesh_testing.meshed_host import MeshedHost, loop_thread, meshed_host
+from hostmesh_testing.meshed_host import LoopThread, MeshedHost, loop_thread, meshed_host
 from hostmesh_testing.plane_process import PlaneProcess, plane_process
 from hostmesh_testing.waiting import wait_until
 
@@ -37,6 +37,7 @@ SERVED = {"web": 8080, "api": 9090}
 @dataclass(frozen=True)
 class World:
     plane: PlaneProcess
+    loop: LoopThread
     host: MeshedHost
     peer: MeshedHost
 
@@ -82,7 +83,7 @@ def world() -> Iterator[World]:
                 ("client-1", {"service_account": ["client"]}),
             )
         ]
-        world = World(plane, *hosts)
+        world = World(plane, loop, *hosts)
         services = [
             pb.ServiceRegistration(
                 service=name,
@@ -137,6 +138,34 @@ def test_a_network_that_is_taken_away_takes_its_addresses_out(world: World) -> N
     world.until_seen("api")
     wait_until(lambda: not world.verdicts()["api"].accepted, what="a verdict that refuses api")
     assert "peers cannot reach 127.0.0.1" in world.verdicts()["api"].reason
+
+
+def test_the_last_grant_that_names_an_account_goes_and_so_does_whoever_runs_as_it(
+    world: World,
+) -> None:
+    """The other host's grant is a pattern, which makes clients accept nobody."""
+    plane = world.plane
+    naming = plane.enrol("shop-2", service=["pay"], service_account=["special"])
+    body = {"service": ["pay"], "service_account": ["s*"], "cidr": ["127.0.0.1/32"]}
+    enrolled = plane.enrol("shop-3", **body)
+    (plane.catalog / "pay.yaml").write_text(CATALOG.replace("web", "pay").replace("8080", "8081"))
+    world.until_seen("pay", "127.0.0.1:8081", "127.0.0.9:8081")
+    with meshed_host(world.loop, enrolled, world.host.address) as host:
+        pay = pb.ServiceRegistration(
+            service="pay", port=80, workload_port=8081, service_account="special"
+        )
+        pay.health = pb.STATUS_HEALTHY
+        (verdict,) = host.register(pay).services
+        assert verdict.accepted, verdict
+
+        argv = ["host", "revoke", naming.host_id]
+        assert command_line.run("hostmesh", "--api", plane.socket, *argv, "--yes").status == 0
+
+        world.until_seen("pay", "127.0.0.9:8081")
+        wait_until(lambda: not host.verdicts[-1].services[0].accepted, what="a refusal of pay")
+        assert (
+            "do not accept service account default/special" in host.verdicts[-1].services[0].reason
+        )
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -37,7 +37,7 @@ from hostmesh_controlplane.edges.peer import Peer
 from hostmesh_controlplane.edges.store_sqlite import SqliteStore
 from hostmesh_controlplane.edges.tcp_probe import accepts
 from hostmesh_controlplane.logic import identities, merge, plaintext
-from hostmesh_controlplane.logic.catalog import SourceChanged, SourceEvent, SourceStatus
+from hostmesh_controlplane.logic.catalog import SourceEvent, SourceStatus
 from hostmesh_controlplane.logic.draft import Rules
 from hostmesh_controlplane.logic.host_record import HostRecord
 from hostmesh_controlplane.logic.newcomers import Newcomers
@@ -227,13 +227,15 @@ class ControlPlane:
                 self._synced.set()
         else:
             self._mesh.put(lambda state: merge.source_changed(state, event))
-            self._settled(event)
+            self._look_again((event.host,))
 
-    def _settled(self, event: SourceChanged) -> None:
-        """Let hosts that registered for the service choose their address by the catalog again."""
+    def _look_again(self, services: Iterable[str]) -> None:
+        """Let hosts that registered for these be decided anew, once what was put is taken in: by
+        which address the catalog means them, and whether clients accept their account still.
+        """
 
         def tell(state: merge.MergeState) -> merge.Step:
-            self._hosts.catalog_changed((event.host,))
+            self._hosts.catalog_changed(services)
             return merge.Step(state)
 
         self._mesh.put(tell)
@@ -264,6 +266,7 @@ class ControlPlane:
         accounts = self._accounts.replace(before, after)
         if accounts:
             self._mesh.put(lambda state: merge.set_accounts(state, accounts))
+            self._look_again(tuple(accounts))
 
     def _grant_of(self, host_id: str) -> Grant | None:
         record = self._authority.host(host_id)

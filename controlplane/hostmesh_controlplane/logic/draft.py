@@ -89,6 +89,8 @@ class Draft:
     endpoints: list[Endpoint] = field(default_factory=list)
     withheld: list[Withheld] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
+    unaccepted: dict[EndpointKey, str] = field(default_factory=dict)
+    """Every key of a registration that does not count, and why it does not."""
     words: dict[Place, Word] = field(default_factory=dict)
     """What host and catalogs say of each registered instance's health."""
 

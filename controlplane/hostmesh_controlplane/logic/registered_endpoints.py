@@ -24,7 +24,8 @@ def instance_keys(instance: RegisteredInstance) -> frozenset[EndpointKey]:
 
 def live_instances(draft: Draft) -> list[RegisteredInstance]:
     """Give the registrations that count, one per (service port, key): of two hosts that register
-    one key the later one in the inputs counts.
+    one key the later one in the inputs counts. The keys of one that is not accepted are noted:
+    behind them is an app that is meshed, so no catalog's word makes them plaintext.
     """
     owned = dict(draft.inputs.owned)
     live: dict[tuple[int, EndpointKey], RegisteredInstance] = {}
@@ -39,6 +40,7 @@ def live_instances(draft: Draft) -> list[RegisteredInstance]:
             live[(instance.port.number, key)] = instance
             continue
         draft.withheld.append(Withheld(key, REGISTERED, reason))
+        draft.unaccepted.update(dict.fromkeys(instance_keys(instance), reason))
     return list(live.values())
 
 

@@ -149,7 +149,9 @@ def _unusable(endpoint: CatalogEndpoint, *, port: int, owner: str) -> str:
 def _add_unmeshed(draft: Draft, key: EndpointKey, port: int, listed: Listed) -> None:
     record = draft.inputs.record
     reason = ""
-    if key in record.ended:
+    if key in draft.unaccepted:
+        reason = f"registered, but not accepted: {draft.unaccepted[key]}"
+    elif key in record.ended:
         reason = (
             "its host's lease or grant ended, or it has another address: out until a host "
             "registers it again, its catalogs drop it, or `hostmesh service release`"

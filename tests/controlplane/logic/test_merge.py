@@ -213,6 +213,34 @@ def test_a_workload_under_an_account_that_clients_do_not_accept_is_withheld() ->
 
 
 @pytest.mark.parametrize(
+    "also_listed",
+    [
+        pytest.param("10.0.0.1:15443", id="where peers connect"),
+        pytest.param("10.0.0.1:9080", id="where its app listens"),
+        pytest.param("[fd77::1]:9080", id="at its other address"),
+    ],
+)
+def test_a_registration_that_is_no_more_accepted_is_not_plaintext_because_a_catalog_lists_it(
+    also_listed: str,
+) -> None:
+    mesh = Mesh()
+    mesh.take(merge.set_accounts(mesh.state, {REVIEWS: (Identity("default", "other"),)}))
+    mesh.catalog("dc1", service(listed(also_listed, port=9080), listed("10.0.0.2:9080", port=9080)))
+    mesh.register(
+        instance("10.0.0.1:15443", "[fd77::1]:15443", account="other", workload_port=9080)
+    )
+    assert mesh.table() == {"10.0.0.1:15443": "registered+dc1+mtls", "10.0.0.2:9080": "dc1"}
+
+    mesh.take(merge.set_accounts(mesh.state, {REVIEWS: ()}))
+
+    assert mesh.table() == {"10.0.0.2:9080": "dc1"}
+    (reason,) = [w.reason for w in mesh.service().withheld if w.source == "dc1"]
+    assert reason.startswith("registered, but not accepted: it runs as")
+    mesh.take(merge.set_accounts(mesh.state, {REVIEWS: (Identity("default", "other"),)}))
+    assert mesh.table() == {"10.0.0.1:15443": "registered+dc1+mtls", "10.0.0.2:9080": "dc1"}
+
+
+@pytest.mark.parametrize(
     ("certain", "listing", "required", "state", "why"),
     [
         pytest.param(True, False, False, "mesh", "no catalog lists it", id="unlisted: mesh"),
