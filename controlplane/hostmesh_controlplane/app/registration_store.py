@@ -24,6 +24,8 @@ class RegistrationStore:
         self._sleep = sleep
         self._wanted: dict[str, bytes | None] = {}
         self._versions: dict[str, int] = {}
+        self._writing = ""
+        """The host that is being written: it has a record soon, whatever is known of one."""
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -36,7 +38,8 @@ class RegistrationStore:
 
     def put(self, host_id: str, value: bytes | None) -> None:
         """Store soon; None deletes."""
-        if value is None and host_id not in self._versions and host_id not in self._wanted:
+        known = host_id in self._versions or host_id in self._wanted or host_id == self._writing
+        if value is None and not known:
             return
         self._wanted[host_id] = value
         self._idle.clear()
@@ -59,6 +62,7 @@ class RegistrationStore:
         """Write the host that waits longest."""
         host_id = next(iter(self._wanted))
         value = self._wanted.pop(host_id)
+        self._writing = host_id
         try:
             await self._write(host_id, value)
         except Conflict:
@@ -69,6 +73,8 @@ class RegistrationStore:
             self._wanted.setdefault(host_id, value)
             log.warning("registration not stored host=%s error=%s", host_id, error)
             await self._sleep(RETRY_SECONDS)
+        finally:
+            self._writing = ""
 
     async def _write(self, host_id: str, value: bytes | None) -> None:
         version = self._versions.get(host_id, 0)

@@ -56,6 +56,18 @@ def test_none_deletes_and_deleting_what_is_not_there_asks_nobody() -> None:
     play(scene)
 
 
+def test_who_leaves_while_the_first_write_is_under_way_is_not_stored() -> None:
+    async def scene(store: RegistrationStore, backend: MemoryStore) -> None:
+        store.put("a", b"1")
+        for _ in range(2):  # the write has begun, and the store lets others run
+            await asyncio.sleep(0)
+        store.put("a", None)
+        await store.flushed()
+        assert await stored(backend, "a") is None
+
+    play(scene)
+
+
 def test_somebody_else_s_write_is_replaced_by_the_newest() -> None:
     async def scene(store: RegistrationStore, backend: MemoryStore) -> None:
         await backend.put_if(Table.REGISTRATIONS, "a", b"foreign", version=0)
