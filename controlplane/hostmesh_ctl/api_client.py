@@ -89,7 +89,7 @@ class ApiClient:
                 "with: hostmesh-controlplane run --config controlplane.yaml (or name its socket "
                 "with --api)"
             ) from error
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise Unreachable(
                 f"cannot talk to the control plane at {self._path}: {error}"
             ) from error

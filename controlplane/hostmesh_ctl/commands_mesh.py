@@ -5,7 +5,7 @@ import click
 from hostmesh_core.errors import Refused
 from hostmesh_ctl import output, service_text
 from hostmesh_ctl.context import Context, output_option, pass_context
-from hostmesh_ctl.output import Row, columns, field, rows_of
+from hostmesh_ctl.output import Row, columns, field, row_of, rows_of
 
 
 def _fraction(row: Row) -> str:
@@ -122,17 +122,13 @@ def service_show(ctx: Context, name: str) -> None:
     which catalogs claim it and whose word counts, endpoints, conflicts.
     """
     answer = ctx.api.get("services", name)
-    ctx.show(answer, lambda: service_text.service(_row(answer), ENDPOINT_COLUMNS))
-
-
-def _row(answer: object) -> Row:
-    return answer if isinstance(answer, dict) else {}
+    ctx.show(answer, lambda: service_text.service(row_of(answer), ENDPOINT_COLUMNS))
 
 
 def _change(ctx: Context, name: str, verb: str, body: Row) -> None:
     """Ask for a change of a service and show what it does; what is refused is shown as well."""
     try:
-        answer = _row(ctx.api.post("services", name, verb, body=body))
+        answer = row_of(ctx.api.post("services", name, verb, body=body))
     except Refused as refused:
         shown = refused.detail
         if shown and (shown.get("withheld") or ctx.output != "table"):

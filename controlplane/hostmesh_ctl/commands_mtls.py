@@ -4,11 +4,11 @@ import sys
 
 import click
 
-from hostmesh_core.errors import BadInput, Refused
+from hostmesh_core.errors import BadInput, HostmeshError, Refused
 from hostmesh_ctl import output, service_text
 from hostmesh_ctl.commands_mesh import service
 from hostmesh_ctl.context import Context, output_option, pass_context
-from hostmesh_ctl.output import Row, columns, field, rows_of
+from hostmesh_ctl.output import Row, columns, field, row_of, rows_of
 
 
 def _plaintext(row: Row) -> object:
@@ -67,7 +67,7 @@ def _set(ctx: Context, name: str | None, verb: str, body: Row, *, every: bool) -
 
 def _one(ctx: Context, name: str, verb: str, body: Row) -> None:
     try:
-        answer = _row(ctx.api.post("services", name, verb, body=body))
+        answer = row_of(ctx.api.post("services", name, verb, body=body))
     except Refused as refused:
         if detail := refused.detail:
             ctx.show(dict(detail), lambda: service_text.mode_change(detail))
@@ -76,27 +76,37 @@ def _one(ctx: Context, name: str, verb: str, body: Row) -> None:
 
 
 def _all(ctx: Context, verb: str, body: Row) -> bool:
-    """Decide about each service by itself; whether none was refused."""
-    rows = [_outcome(ctx, row, verb, body) for row in rows_of(ctx.api.get("services"))]
+    """Decide about each service by itself; whether all went through.
+
+    A control plane that fails is asked no further: what has been changed by then is shown.
+    """
+    rows: list[Row] = []
+    failed = False
+    for row in rows_of(ctx.api.get("services")):
+        one = _outcome(ctx, row, verb, body, failed=failed)
+        failed = failed or one["outcome"] == "failed"
+        rows.append(one)
     empty = "no service is known yet; look at: hostmesh sources"
     ctx.show(rows, lambda: output.render(rows, ALL_COLUMNS, empty=empty))
-    return all(row["outcome"] != "refused" for row in rows)
+    return not {"refused", "failed"} & {row["outcome"] for row in rows}
 
 
-def _outcome(ctx: Context, row: Row, verb: str, body: Row) -> dict[str, object]:
+def _outcome(ctx: Context, row: Row, verb: str, body: Row, *, failed: bool) -> Row:
+    def outcome(word: str, why: str) -> Row:
+        return {"service": host, "outcome": word, "why": why}
+
     host = str(row["host"])
     if row.get("state") == "plain":
-        return {"service": host, "outcome": "left", "why": "plain: no instance is in the mesh"}
+        return outcome("left", "plain: no instance is in the mesh")
+    if failed:
+        return outcome("not tried", f"ask again: hostmesh service {verb} --all")
     try:
-        answer = _row(ctx.api.post("services", host, verb, body=body))
+        answer = row_of(ctx.api.post("services", host, verb, body=body))
     except (Refused, BadInput) as error:
-        return {"service": host, "outcome": "refused", "why": str(error)}
-    warnings = "; ".join(service_text.texts(answer, "warnings"))
-    return {"service": host, "outcome": str(answer.get("after", "")), "why": warnings}
-
-
-def _row(answer: object) -> Row:
-    return answer if isinstance(answer, dict) else {}
+        return outcome("refused", str(error))
+    except HostmeshError as error:
+        return outcome("failed", str(error))
+    return outcome(str(answer.get("after", "")), "; ".join(service_text.texts(answer, "warnings")))
 
 
 @click.group("mtls")

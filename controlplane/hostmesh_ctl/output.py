@@ -60,6 +60,11 @@ def rows_of(answer: object) -> list[Row]:
     return [row for row in answer if isinstance(row, dict)] if isinstance(answer, list) else []
 
 
+def row_of(answer: object) -> Row:
+    """Give an answer that is one object; anything else says nothing."""
+    return answer if isinstance(answer, dict) else {}
+
+
 def field(name: str) -> Callable[[Row], object]:
     """Make a column's reader of one field; lists are joined, absent is a dash."""
 

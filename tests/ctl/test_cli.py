@@ -75,12 +75,15 @@ ANSWERS: dict[str, tuple[int, object]] = {
 
 
 class _Fake(BaseHTTPRequestHandler):
+    more = 0
+    """Bytes that are promised and never come."""
+
     def _answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         status, body = ANSWERS.get(self.path, (404, {"error": "cannot find " + self.path}))
         payload = json.dumps(body).encode()
         self.send_response(status)
-        self.send_header("Content-Length", str(len(payload)))
+        self.send_header("Content-Length", str(len(payload) + self.more))
         self.end_headers()
         self.wfile.write(payload)
 
@@ -120,6 +123,15 @@ def test_a_table_for_people(tmp_path: Path) -> None:
     assert head.split()[:7] == named
     shown = ["10.77.0.3:9080", "9080", "healthy", "static+registered", "-", "-", "yes"]
     assert row.split()[:7] == shown
+
+
+def test_an_answer_that_breaks_off_is_said_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_Fake, "more", 5)
+    result = _run(tmp_path, "services")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("hostmesh: cannot talk to the control plane at ")
 
 
 def test_what_hosts_and_catalogs_say_begins_no_line_of_its_own(tmp_path: Path) -> None:
@@ -226,6 +238,31 @@ def test_all_is_a_row_for_each_service(
     assert result.exit_code == status
     rows = [line.split()[:2] for line in result.stdout.splitlines()[1:]]
     assert rows == [["web", outcome], ["old", "left"]]
+
+
+@pytest.mark.parametrize("status", [503, 500])
+def test_all_says_how_far_it_came_when_the_control_plane_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    names = ("first", "web", "sick", "next", "old")
+    listed = [{"host": name, "state": "plain" if name == "old" else "mixed"} for name in names]
+    monkeypatch.setitem(ANSWERS, "/v1/services", (200, listed))
+    monkeypatch.setitem(ANSWERS, "/v1/services/first/strict", (200, {"after": "strict"}))
+    monkeypatch.setitem(
+        ANSWERS, "/v1/services/sick/strict", (status, {"error": "cannot store it: disk full"})
+    )
+    result = _run(tmp_path, "service", "strict", "--all", "--output", "json")
+    assert result.exit_code == 1
+    rows = json.loads(result.stdout)
+    assert [(row["service"], row["outcome"]) for row in rows] == [
+        ("first", "strict"),
+        ("web", "refused"),
+        ("sick", "failed"),
+        ("next", "not tried"),
+        ("old", "left"),
+    ]
+    assert rows[2]["why"] == "cannot store it: disk full"
+    assert "hostmesh service strict --all" in rows[3]["why"]
 
 
 @pytest.mark.parametrize("argv", [["strict"], ["permissive", "web", "--all"]])
