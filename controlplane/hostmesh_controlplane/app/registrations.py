@@ -22,6 +22,7 @@ from hostmesh_controlplane.app.host_door import alone
 from hostmesh_controlplane.app.host_member import Member, Outcome
 from hostmesh_controlplane.app.registration_store import RegistrationStore
 from hostmesh_controlplane.logic.declarations import MAX_SERVICES, MAX_TEXT
+from hostmesh_controlplane.logic.entitlement import Why
 from hostmesh_controlplane.logic.leases import Leases
 from hostmesh_controlplane.logic.own_listeners import OwnListeners
 from hostmesh_controlplane.logic.registration import (
@@ -31,7 +32,7 @@ from hostmesh_controlplane.logic.registration import (
     services_named,
     services_not_declared,
 )
-from hostmesh_controlplane.logic.registry import Holder, Surroundings, Why
+from hostmesh_controlplane.logic.registry import Holder, Surroundings
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.errors import HostmeshError
 from hostmesh_core.ids import EndpointKey

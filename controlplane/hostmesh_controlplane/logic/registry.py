@@ -7,11 +7,11 @@ which of those addresses is the service's; it makes nobody entitled to anything.
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
-from enum import StrEnum
 
 from hostmesh_controlplane.logic import declarations
 from hostmesh_controlplane.logic.claimant import Claimant, no_address, one_per_family, own_addresses
 from hostmesh_controlplane.logic.declarations import Declaration, DeclarationKey
+from hostmesh_controlplane.logic.entitlement import NotAllowed, Why, entitled, short
 from hostmesh_core import ports
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.errors import BadInput
@@ -23,18 +23,6 @@ Holder = tuple[str, str]
 """Host id and service host name that a key is registered for."""
 HealthSaid = tuple[Health, tuple[str, ...]]
 HealthOf = Mapping[DeclarationKey, HealthSaid]
-
-
-class Why(StrEnum):
-    """Why a declaration was refused: the label of the counter."""
-
-    UNREADABLE = "unreadable"
-    NOT_GRANTED = "not_granted"
-    ACCOUNT_NOT_ACCEPTED = "account_not_accepted"
-    ADDRESS = "address"
-    TAKEN = "taken"
-    NOT_DECLARED = "not_declared"
-    """A report or a drain about a service that the host has not declared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,12 +94,6 @@ class Decision:
         return tuple(item.instance for item in self.accepted if item.instance is not None)
 
 
-class _Refused(Exception):
-    def __init__(self, why: Why, reason: str) -> None:
-        super().__init__(reason)
-        self.why = why
-
-
 def decide(
     services: Iterable[pb.ServiceRegistration],
     health: HealthOf,
@@ -129,7 +111,7 @@ def decide(
             name = declared.host
             item = _accept(declared, health.get(declarations.key_of(service)), host, around)
             _claim(item, served)
-        except _Refused as error:
+        except NotAllowed as error:
             about = (service.service, service.port, error.why, str(error), name)
             refused.append(Refusal(*about, service.workload_port))
         else:
@@ -165,13 +147,13 @@ def _read(service: pb.ServiceRegistration, host: Claimant, around: Surroundings)
     except BadInput as error:
         # A name that is none may hold anything, line ends included.
         name = service.service if is_dns_name(service.service) else repr(service.service[:64])
-        raise _Refused(Why.UNREADABLE, f"{name} refused: {error}") from error
+        raise NotAllowed(Why.UNREADABLE, f"{name} refused: {error}") from error
 
 
 def _accept(
     declared: Declaration, health: HealthSaid | None, host: Claimant, around: Surroundings
 ) -> Accepted:
-    _entitled(declared, host, around)
+    entitled(declared, host, mesh_domain=around.mesh_domain, accepted=around.accepted_ids)
     addresses, note = _addresses(declared, host, around)
     keys = tuple(
         EndpointKey(declared.network, address, declared.endpoint_port) for address in addresses
@@ -185,33 +167,6 @@ def _accept(
     return Accepted(declared, _inbound(declared), instance, keys, note)
 
 
-def _entitled(declared: Declaration, host: Claimant, around: Surroundings) -> None:
-    claims = declarations.covering_claims(host.grant, declared)
-    at = f"{declared.written}:{declared.port}"
-    wanted = f"{declared.namespace}/{declared.short}"
-    account = f"{declared.namespace}/{declared.identity.service_account}"
-    allow = (
-        f"allow it with: hostmesh host grant {host.host_id} "
-        f"--add-service {wanted} --add-service-account {account}"
-    )
-    if not claims:
-        raise _Refused(
-            Why.NOT_GRANTED,
-            f"{at} refused: the grant of host {_short(host)} covers {_covered(host.grant)}, "
-            f"not service {wanted} as service account {account}; {allow}",
-        )
-    spiffe = SpiffeId.of_workload(around.mesh_domain, declared.identity)
-    named_exactly = any(c.is_exact and not set(c.service) & set("*?[") for c in claims)
-    own_account = declared.identity.service_account == declared.short
-    if not (own_account or named_exactly or spiffe in around.accepted_ids(declared.host)):
-        raise _Refused(
-            Why.ACCOUNT_NOT_ACCEPTED,
-            f"{at} refused: clients of {declared.host} do not accept service account {account}; "
-            f"a pattern in the grant of host {_short(host)} entitles to register and makes "
-            f"clients accept nobody; {allow}",
-        )
-
-
 def _addresses(
     declared: Declaration, host: Claimant, around: Surroundings
 ) -> tuple[tuple[str, ...], str]:
@@ -220,7 +175,7 @@ def _addresses(
     wanted = listed or declared.addresses or own_addresses(host)
     at = f"{declared.written}:{declared.endpoint_port}"
     if not wanted:
-        raise _Refused(Why.ADDRESS, f"{at} refused: {no_address(host)}")
+        raise NotAllowed(Why.ADDRESS, f"{at} refused: {no_address(host)}")
     problems = {address: _unusable(address, host, around) for address in wanted}
     good = tuple(address for address in wanted if not problems[address])
     said = "; ".join(
@@ -231,7 +186,7 @@ def _addresses(
     if listed and not good:
         good = _held(declared, host, around)
     if not good:
-        raise _Refused(Why.ADDRESS, said)
+        raise NotAllowed(Why.ADDRESS, said)
     return good, said
 
 
@@ -278,7 +233,7 @@ def _unusable(address: str, host: Claimant, around: Surroundings) -> str:
         return ""
     seen = ", ".join(sorted(host.proven)) or "no address"
     return (
-        f"the control plane sees {seen} and the grant of host {_short(host)} has no CIDR for "
+        f"the control plane sees {seen} and the grant of host {short(host)} has no CIDR for "
         f"{address}; allow it with: hostmesh host grant {host.host_id} "
         f"--add-cidr {address}/{ip.max_prefixlen}"
     )
@@ -292,7 +247,7 @@ def _not_taken(
         return
     other_host, other_service = holder
     if other_host != host.host_id:
-        raise _Refused(
+        raise NotAllowed(
             Why.TAKEN,
             f"{declared.written} {key} refused: host {other_host} has registered it for "
             f"{other_service}; it is free when that host's lease ends or it leaves",
@@ -304,7 +259,7 @@ def _claim(item: Accepted, served: dict[int, str]) -> None:
     declared = item.declaration
     port = declared.endpoint_port
     if port in served:
-        raise _Refused(
+        raise NotAllowed(
             Why.TAKEN,
             f"{declared.written}:{declared.port} refused: this host serves {served[port]} on port "
             f"{port}; a port belongs to one service",
@@ -354,16 +309,3 @@ def _inbound(declared: Declaration) -> Inbound:
         mesh_port=declared.endpoint_port if explicit else 0,
         server_first=declared.server_first,
     )
-
-
-def _short(host: Claimant) -> str:
-    return f"{host.host_id[:8]}…"
-
-
-def _covered(grant: Grant) -> str:
-    services = sorted(
-        f"{claim.namespace}/{claim.service} as {claim.service_account}"
-        for claim in grant.claims
-        if claim.service
-    )
-    return ", ".join(services) or "no service (it is a pure client's)"

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from hostmesh_controlplane.logic.registry import Why
+from hostmesh_controlplane.logic.entitlement import Why
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.grant import Claim, Grant
 from hostmesh_core.ids import EndpointKey, Identity
@@ -180,15 +180,6 @@ def test_a_refused_address_says_what_was_seen_what_is_covered_and_which_command_
         "web 10.1.0.4:8080 refused: the control plane sees 192.168.0.4 and the grant of host "
         f"7f3a1b2c… has no CIDR for 10.1.0.4; allow it with: hostmesh host grant {HOST} "
         "--add-cidr 10.1.0.4/32"
-    )
-
-
-def test_a_refused_service_says_what_is_covered_and_which_command_allows_it() -> None:
-    (refusal,) = World().decide(service(service="payments")).refused
-    assert refusal.reason == (
-        "payments:80 refused: the grant of host 7f3a1b2c… covers default/web as web, not service "
-        "default/payments as service account default/web; allow it with: hostmesh host grant "
-        f"{HOST} --add-service default/payments --add-service-account default/web"
     )
 
 

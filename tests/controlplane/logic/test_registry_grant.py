@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from hostmesh_controlplane.logic.registry import Why, outbound_identities
+from hostmesh_controlplane.logic.entitlement import Why
+from hostmesh_controlplane.logic.registry import outbound_identities
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.grant import Claim, Grant
 from hostmesh_core.ids import Identity, SpiffeId
