@@ -1,5 +1,6 @@
 """Reads the `services:` of agent.yaml: the apps on this host that peers may call."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 from hostmesh_agent.config import CheckKind, HealthCheck, ServiceConfig
@@ -7,6 +8,10 @@ from hostmesh_core.addresses import is_ip, split_host_port
 from hostmesh_core.ids import is_dns_label, is_dns_name
 from hostmesh_core.model import InboundMode, Protocol, labels_of
 from hostmesh_core.sections import Section
+
+MAX_SERVICES = 256
+MAX_PORTS = 64
+"""Of one service on one host. The control plane refuses more of either."""
 
 
 def parse(top: Section, reserved: dict[int, str]) -> tuple[ServiceConfig, ...]:
@@ -20,7 +25,16 @@ def parse(top: Section, reserved: dict[int, str]) -> tuple[ServiceConfig, ...]:
             if claim in seen:
                 section.refuse(key, f"{claim} is already that of {seen[claim]}")
             seen.setdefault(claim, section.name)
+    _check_count(top, found)
     return tuple(found)
+
+
+def _check_count(top: Section, found: list[ServiceConfig]) -> None:
+    if len(found) > MAX_SERVICES:
+        top.refuse("services", f"at most {MAX_SERVICES}")
+    for name, count in Counter(service.name for service in found).items():
+        if name and count > MAX_PORTS:
+            top.refuse("services", f"{name} is there {count} times, at most {MAX_PORTS} ports")
 
 
 def _claims(section: Section, service: ServiceConfig) -> Iterator[tuple[str, str]]:

@@ -1,12 +1,14 @@
 """One host as the registry remembers it: its streams, its word, and what was decided of it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, field
 
 from hostmesh_controlplane.app.host_certificates import CertificateDesk
 from hostmesh_controlplane.app.host_connection import HostConnection
 from hostmesh_controlplane.logic import own_listeners
+from hostmesh_controlplane.logic.allowance import Allowance
 from hostmesh_controlplane.logic.claimant import Claimant
+from hostmesh_controlplane.logic.declarations import DeclarationKey
 from hostmesh_controlplane.logic.own_listeners import OwnListeners
 from hostmesh_controlplane.logic.registration import Registration
 from hostmesh_controlplane.logic.registry import (
@@ -70,11 +72,20 @@ class Member:
     desk: CertificateDesk
     registration: Registration = field(default_factory=Registration)
     generation: int = 0
+    """Of the last Register that was taken in."""
+    decided: int = 0
+    """Of the Register that `outcome` is about."""
     outcome: Outcome = Outcome()
     instances: tuple[RegisteredInstance, ...] = ()
     """What counts in the mesh now."""
     drains: set[tuple[str, ...]] = field(default_factory=set)
     epoch: int = 0
+    allowance: Allowance = field(default_factory=Allowance)
+
+    def begin_session(self) -> None:
+        """Forget what only the agent's process before this one knows."""
+        self.generation = self.decided = 0
+        self.drains.clear()
 
     def look(self, grant: Grant, around: Surroundings) -> Outcome:
         """Decide anew from everything that is known now."""
@@ -90,10 +101,10 @@ class Member:
         declared = decide(said.declared, said.health, claimant, around)
         registered = declared
         if any(service.declared_only for service in said.declared):
-            registered = decide(said.registered.values(), said.health, claimant, around)
+            registered = self._registered(claimant, around, declared)
         elif len(said.registered) != len(said.declared):
             # A host that drains still declares, so that its inbound chains stay until it is done.
-            registered = decide(said.registered.values(), said.health, claimant, around)
+            registered = self._registered(claimant, around, declared)
         mesh_ports = {item.inbound.mesh_port for item in declared.accepted}
         own = own_listeners.decide(
             said.upstreams,
@@ -104,6 +115,17 @@ class Member:
         )
         outbound, refused = outbound_identities(said.outbound, grant, port=own.ports.outbound)
         return Outcome(registered, declared, outbound, refused, own)
+
+    def _registered(self, claimant: Claimant, around: Surroundings, declared: Decision) -> Decision:
+        said = self.registration
+        crowded = declared.crowded
+        return decide(said.registered.values(), said.health, claimant, around, crowded=crowded)
+
+    def registered_as(self, keys: Set[DeclarationKey]) -> tuple[RegisteredInstance, ...]:
+        """Give what counts and was declared by these."""
+        full = self.outcome.full_names
+        named = {(full.get(name, name), port) for name, _, port in keys}
+        return tuple(one for one in self.instances if (one.service, one.workload_port) in named)
 
     def withdrawn(
         self, instances: tuple[RegisteredInstance, ...]
@@ -123,8 +145,8 @@ class Member:
         mode: Callable[[str, InboundMode | None], InboundMode],
         notes: Iterable[str] = (),
     ) -> pb.Verdict:
-        """Tell the host what became of its last Register. `notes`: what the mesh adds to it."""
-        verdict = pb.Verdict(generation=self.generation, notes=[*self.outcome.own.notes, *notes])
+        """Tell the host what became of the Register decided last, and `notes` of the mesh."""
+        verdict = pb.Verdict(generation=self.decided, notes=[*self.outcome.own.notes, *notes])
         for item in self.outcome.declared.accepted:
             accepted = _accepted(item, summary(item.declaration.host))
             accepted.inbound = mode(item.declaration.host, item.inbound.mode).value

@@ -172,8 +172,7 @@ class Hosts:
             member.connection.forget_addresses()
         known = member.connection.proven
         if member.connection.open(peer, hello, link, welcome):
-            member.generation = 0
-            member.drains.clear()
+            member.begin_session()
         self._away.pop(member.host_id, None)
         self._note_expiring(member)
         log.info(
@@ -182,7 +181,7 @@ class Hosts:
         )
         self._mesh.on_connected(member.host_id, peer, hello)
         if member.connection.proven != known:
-            self._registrations.reconsider(member)
+            self._registrations.look(member)
         return HostDoor(self, member, peer.stream_id)
 
     def _prove(
@@ -193,7 +192,7 @@ class Hosts:
         known = member.connection.proven
         member.connection.prove(peer, link, welcome)
         if member.connection.proven != known:
-            self._registrations.reconsider(member)
+            self._registrations.look(member)
         return HostDoor(self, member, peer.stream_id)
 
     def received(self, member: Member, stream_id: str, envelope: pb.Up) -> None:

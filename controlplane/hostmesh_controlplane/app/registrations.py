@@ -20,6 +20,7 @@ from hostmesh_controlplane.app.host_contracts import (
 )
 from hostmesh_controlplane.app.host_door import alone
 from hostmesh_controlplane.app.host_member import Member, Outcome
+from hostmesh_controlplane.app.host_turns import Settled, Turns
 from hostmesh_controlplane.app.registration_store import RegistrationStore
 from hostmesh_controlplane.logic.declarations import MAX_SERVICES, MAX_TEXT
 from hostmesh_controlplane.logic.entitlement import Why
@@ -42,10 +43,6 @@ log = logging.getLogger(__name__)
 
 SETTLE_SECONDS = 5.0
 """How long a Verdict waits for the mesh to take a registration in."""
-
-
-Settled = asyncio.Future[object] | None
-"""Done when the mesh has taken a registration in; None = there was nothing to take in."""
 
 
 class Spawn(Protocol):
@@ -80,6 +77,12 @@ class Registrations:
         self.refusals: Counter[str] = Counter()
         self.spawn: Spawn = _not_running
         self.owner = ""
+        self._turns = Turns(
+            clock,
+            look=self._look_and_say,
+            spawn=lambda work: self.spawn(work),
+            is_member=lambda member: self.members.get(member.host_id) is member,
+        )
         self._around = Surroundings(
             mesh_domain=config.trust_domain,
             catalogued=mesh.catalogued,
@@ -102,10 +105,10 @@ class Registrations:
             verdict.services.add(service=register.services[0].service, reason=reason)
             member.connection.send(verdict)
             return
-        member.registration = member.registration.with_register(register)
+        before = member.registration
+        member.registration = before.with_register(register)
         self._lease(member)
-        self.reconsider(member, answer=True)
-        self._mesh.on_said(member.host_id)
+        self._turns.take(member, answer=True, changed=member.registration.declares_else(before))
 
     def renew(self, member: Member) -> None:
         """Extend the lease. Where it ended, the host returns with all that it had registered."""
@@ -120,8 +123,9 @@ class Registrations:
             text = f"a health report of {report.service[:MAX_TEXT]}, which it does not declare"
             self.refuse(member.host_id, Why.NOT_DECLARED, text)
             return
-        member.registration = member.registration.with_health(report)
-        self.reconsider(member)
+        before, member.registration = member.registration, member.registration.with_health(report)
+        if member.registration.said != before.said:
+            self._turns.take(member)
 
     def drain(self, member: Member, drain: pb.Drain) -> None:
         """Deregister, and answer when every subscriber has applied it. Asked again: once.
@@ -138,12 +142,11 @@ class Registrations:
             text = f"a drain of {named}, which it does not declare"
             self.refuse(member.host_id, Why.NOT_DECLARED, text)
         written = services_named(member.registration, member.outcome.full_names, about)
-        before = member.instances
+        gone = member.registered_as(written) if about else member.instances
         if written or not about:
             member.registration = member.registration.without(written)
         self._lease(member)
-        settled = self.reconsider(member)
-        gone = tuple(instance for instance in before if instance not in member.instances)
+        settled = self._turns.take(member)
         log.info("host drains host=%s services=%r", member.host_id, about or "all")
         self.spawn(self._drained(member, about, settled, gone, own=not foreign))
 
@@ -167,6 +170,16 @@ class Registrations:
         member.drains.discard(about)
         member.connection.send(pb.Drained(services=about, complete=complete and own))
 
+    def look(self, member: Member) -> None:
+        """Take that a host's streams come from elsewhere: it connects as often as it likes."""
+        self._turns.take(member)
+
+    def _look_and_say(self, member: Member, *, answer: bool) -> Settled:
+        settled = self.reconsider(member, answer=answer)
+        if answer:
+            self._mesh.on_said(member.host_id)
+        return settled
+
     # What changes around it.
 
     def reconsider(self, member: Member, *, answer: bool = False) -> Settled:
@@ -175,6 +188,7 @@ class Registrations:
         if terms is None or terms.revoked:
             return self.cast_out(member)
         before, member.outcome = member.outcome, member.look(terms.grant, self._around)
+        member.decided = member.generation
         self._note_refusals(member, before)
         self._note_interest(member, before)
         own_changed = before.own != member.outcome.own

@@ -29,7 +29,9 @@ MAX_WAITING = 512
 """Envelopes; a reader that is further behind is cut off and gets them again when it is back."""
 BURST = 500
 PER_SECOND = 100.0
-"""Envelopes of one stream beyond the burst wait: reading stops, and so does the sender."""
+"""What an envelope of one stream costs beyond the burst waits: reading stops, so does the sender.
+What a host's words may cost beyond being read, the app bounds per host.
+"""
 
 Context = grpc.aio.ServicerContext[Any, bytes]
 
@@ -163,6 +165,17 @@ def _parse(data: bytes) -> pb.Up:
     return envelope
 
 
+def _cost(envelope: pb.Up) -> float:
+    """Give what taking an envelope in costs: most are one thing, two are lists of services."""
+    match envelope.WhichOneof("body"):
+        case "register":
+            return 1.0 + len(envelope.register.services)
+        case "callers":
+            return 1.0 + len(envelope.callers.services)
+        case _:
+            return 1.0
+
+
 class _Stream:
     """The `Link` of one stream, and the two loops behind it."""
 
@@ -198,8 +211,9 @@ class _Stream:
 
     async def read(self, session: Session) -> NoReturn:
         while (data := await self._context.read()) is not grpc.aio.EOF:
-            session.received(_parse(data))
-            await self._pace()
+            envelope = _parse(data)
+            session.received(envelope)
+            await self._pace(_cost(envelope))
         raise _Ended(grpc.StatusCode.OK)
 
     async def write(self) -> NoReturn:
@@ -221,10 +235,10 @@ class _Stream:
                 f"cannot send: a message was not read within {WRITE_SECONDS:.0f} s; connect again",
             ) from error
 
-    async def _pace(self) -> None:
+    async def _pace(self, cost: float) -> None:
         now = time.monotonic()
         self._allowed = min(BURST, self._allowed + (now - self._allowed_at) * PER_SECOND)
         self._allowed_at = now
-        self._allowed -= 1
+        self._allowed -= cost
         if self._allowed < 0:
             await asyncio.sleep(-self._allowed / PER_SECOND)

@@ -21,6 +21,8 @@ class Why(StrEnum):
     ACCOUNT_NOT_ACCEPTED = "account_not_accepted"
     ADDRESS = "address"
     TAKEN = "taken"
+    TOO_MANY = "too_many"
+    """More ports of one service than one host may have."""
     NOT_DECLARED = "not_declared"
     """A report or a drain about a service that the host has not declared."""
 

@@ -76,6 +76,10 @@ class Registration:
             return self
         return replace(self, said={**self.said, key: (report.status, report.reason)})
 
+    def declares_else(self, before: Self) -> bool:
+        """Whether anything but health differs."""
+        return replace(self, said={}) != replace(before, said={})
+
     def without(self, keys: Set[DeclarationKey]) -> Self:
         """Deregister these; none named = all."""
         kept = {k: s for k, s in self.registered.items() if keys and k not in keys}

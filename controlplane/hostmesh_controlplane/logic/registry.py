@@ -5,12 +5,13 @@ which of those addresses is the service's; it makes nobody entitled to anything.
 """
 
 import ipaddress
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from hostmesh_controlplane.logic import declarations
 from hostmesh_controlplane.logic.claimant import Claimant, no_address, one_per_family, own_addresses
-from hostmesh_controlplane.logic.declarations import Declaration, DeclarationKey
+from hostmesh_controlplane.logic.declarations import MAX_PORTS, Declaration, DeclarationKey
 from hostmesh_controlplane.logic.entitlement import NotAllowed, Why, entitled, short
 from hostmesh_core import ports
 from hostmesh_core._pb import host_pb2 as pb
@@ -87,6 +88,10 @@ class Decision:
 
     accepted: tuple[Accepted, ...] = ()
     refused: tuple[Refusal, ...] = ()
+    crowded: frozenset[str] = frozenset()
+    """Full host names of services that the host declares on too many ports: on none of them they
+    hold, so that which port comes first decides nothing.
+    """
 
     @property
     def instances(self) -> tuple[RegisteredInstance, ...]:
@@ -99,16 +104,23 @@ def decide(
     health: HealthOf,
     host: Claimant,
     around: Surroundings,
+    *,
+    crowded: Set[str] = frozenset(),
 ) -> Decision:
-    """Hold every declaration of one host against its grant, its addresses and who else is there."""
+    """Hold every declaration of one host against its grant, its addresses and who else is there.
+
+    `crowded`: services that are known to be on too many ports, of which these are only a part.
+    """
     accepted: list[Accepted] = []
     refused: list[Refusal] = []
     served: dict[int, str] = {}
-    for service in services:
-        name = ""
+    read = [(service, _read(service, host, around)) for service in services]
+    counted = Counter(one.host for _, one in read if isinstance(one, Declaration))
+    over = crowded | {name for name, count in counted.items() if count > MAX_PORTS}
+    for service, one in read:
+        name = one.host if isinstance(one, Declaration) else ""
         try:
-            declared = _read(service, host, around)
-            name = declared.host
+            declared = _within_bounds(one, over)
             item = _accept(declared, health.get(declarations.key_of(service)), host, around)
             _claim(item, served)
         except NotAllowed as error:
@@ -116,7 +128,7 @@ def decide(
             refused.append(Refusal(*about, service.workload_port))
         else:
             accepted.append(item)
-    return Decision(tuple(accepted), tuple(refused))
+    return Decision(tuple(accepted), tuple(refused), frozenset(over))
 
 
 def outbound_identities(
@@ -141,13 +153,27 @@ def outbound_identities(
     return tuple(sorted(found.items())), tuple(refused)
 
 
-def _read(service: pb.ServiceRegistration, host: Claimant, around: Surroundings) -> Declaration:
+def _read(
+    service: pb.ServiceRegistration, host: Claimant, around: Surroundings
+) -> Declaration | NotAllowed:
     try:
         return declarations.read(service, host.grant, mesh_domain=around.mesh_domain)
     except BadInput as error:
         # A name that is none may hold anything, line ends included.
         name = service.service if is_dns_name(service.service) else repr(service.service[:64])
-        raise NotAllowed(Why.UNREADABLE, f"{name} refused: {error}") from error
+        return NotAllowed(Why.UNREADABLE, f"{name} refused: {error}")
+
+
+def _within_bounds(one: Declaration | NotAllowed, over: Set[str]) -> Declaration:
+    if isinstance(one, NotAllowed):
+        raise one
+    if one.host in over:
+        raise NotAllowed(
+            Why.TOO_MANY,
+            f"{one.written}:{one.port} refused: this host declares {one.host} on more than "
+            f"{MAX_PORTS} ports; state at most {MAX_PORTS} of them in services",
+        )
+    return one
 
 
 def _accept(

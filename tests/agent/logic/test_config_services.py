@@ -59,6 +59,28 @@ def test_refuses_what_two_cannot_have(second: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("services", "words"),
+    [
+        pytest.param(
+            [f"{{name: a, port: {port}}}" for port in range(1000, 1065)],
+            "services: a is there 65 times, at most 64 ports",
+            id="a service on too many ports",
+        ),
+        pytest.param(
+            [f"{{name: a{port}, port: {port}}}" for port in range(1000, 1257)],
+            "services: at most 256",
+            id="too many services",
+        ),
+    ],
+)
+def test_refuses_more_than_a_control_plane_takes(services: list[str], words: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        parse("services:\n" + "".join(f"  - {one}\n" for one in services))
+    assert words in str(caught.value)
+    parse("services:\n" + "".join(f"  - {one}\n" for one in services[:64]))
+
+
+@pytest.mark.parametrize(
     ("services", "problems"),
     [
         pytest.param(

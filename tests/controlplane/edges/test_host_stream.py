@@ -240,6 +240,32 @@ def test_a_flood_is_read_at_a_bounded_pace(monkeypatch: pytest.MonkeyPatch) -> N
     play(scene)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(
+            pb.Up(register=pb.Register(services=[pb.ServiceRegistration()] * 9)), id="a Register"
+        ),
+        pytest.param(
+            pb.Up(callers=pb.Callers(services=[pb.ServiceCallers()] * 9)), id="a word on callers"
+        ),
+    ],
+)
+def test_what_lists_services_costs_as_many(monkeypatch: pytest.MonkeyPatch, body: pb.Up) -> None:
+    monkeypatch.setattr(host_stream, "BURST", 10)
+    monkeypatch.setattr(host_stream, "PER_SECOND", 20.0)
+
+    async def scene(world: World) -> None:
+        async with world.call() as call:
+            await call.write(HELLO.SerializeToString())
+            for _ in range(40):
+                await call.write(body.SerializeToString())
+            await asyncio.sleep(1.0)
+            assert 2 <= len(world.app.got) <= 6
+
+    play(scene)
+
+
 def test_the_stream_ends_with_the_certificate() -> None:
     async def scene(world: World) -> None:
         short = world.leaf(life=timedelta(seconds=2))

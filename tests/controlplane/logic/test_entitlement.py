@@ -1,4 +1,4 @@
-"""The sentences of what a host is not entitled to; what it is, test_registry_grant has as tables."""
+"""The sentences of what a host is not entitled to; the tables are in test_registry_grant."""
 
 from hostmesh_testing.registry_world import HOST, World, service
 

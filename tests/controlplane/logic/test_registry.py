@@ -3,7 +3,9 @@ from dataclasses import replace
 
 import pytest
 
+from hostmesh_controlplane.logic.declarations import MAX_PORTS
 from hostmesh_controlplane.logic.entitlement import Why
+from hostmesh_controlplane.logic.registry import decide
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.grant import Claim, Grant
 from hostmesh_core.ids import EndpointKey, Identity
@@ -219,6 +221,34 @@ def test_one_refused_service_does_not_take_the_others_down() -> None:
     decision = World().decide(service(service="payments"), service())
     assert [item.declaration.written for item in decision.accepted] == ["web"]
     assert [refusal.service for refusal in decision.refused] == ["payments"]
+
+
+def _ports(name: str, count: int) -> list[pb.ServiceRegistration]:
+    return [service(service=name, port=n, workload_port=n) for n in range(1000, 1000 + count)]
+
+
+def test_a_service_on_too_many_ports_of_one_host_is_on_none_and_the_others_hold() -> None:
+    claims = (Claim("default", "web", "web"), Claim("default", "web", "api"))
+    world = World(grant=Grant(claims=claims))
+    other = service(service="api", workload_port=80)
+    full = f"web.default.{DOMAIN}"  # the same service, written in another way
+    decision = world.decide(*_ports("web", MAX_PORTS), service(service=full), other)
+    assert [item.declaration.written for item in decision.accepted] == ["api"]
+    assert len(decision.refused) == MAX_PORTS + 1
+    assert {refusal.why for refusal in decision.refused} == {Why.TOO_MANY}
+    assert decision.refused[0].reason == (
+        f"web:1000 refused: this host declares {WEB} on more than 64 ports; state at most 64 of "
+        "them in services"
+    )
+    assert len(world.decide(*_ports("web", MAX_PORTS), other).accepted) == MAX_PORTS + 1
+
+
+def test_of_a_service_on_too_many_ports_no_part_holds_either() -> None:
+    world = World()
+    host, around = world.parties()
+    whole = decide(_ports("web", MAX_PORTS + 1), {}, host, around)
+    part = decide(_ports("web", 2), {}, host, around, crowded=whole.crowded)
+    assert part.accepted == ()
 
 
 def test_a_token_that_requires_the_mesh_says_so_of_every_instance() -> None:

@@ -40,6 +40,10 @@ class World:
     holders: dict[EndpointKey, Holder] = field(default_factory=dict)
 
     def decide(self, *services: pb.ServiceRegistration) -> Decision:
+        return decide(services, {}, *self.parties())
+
+    def parties(self) -> tuple[Claimant, Surroundings]:
+        """Give the host and what is around it."""
         host = Claimant(
             host_id=HOST,
             grant=self.grant,
@@ -54,7 +58,7 @@ class World:
             holder=self.holders.get,
             reserved=("240.240.0.0/16", "fd48:6d65:7368::/64"),
         )
-        return decide(services, {}, host, around)
+        return host, around
 
 
 def key(address: str, port: int = 8080) -> EndpointKey:
