@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hostmesh_ctl.demo import inside
+from hostmesh_ctl.demo import inside, processes
 from hostmesh_ctl.demo.hosts import Host, Lab, program
 from hostmesh_ctl.demo.mesh import LAYOUT, Agent, wait_for
 from hostmesh_testing.lab_mesh import LabMesh, call, start_app, virtual_address
@@ -287,6 +287,23 @@ def test_a_restarted_control_plane_knows_mode_and_callers_again(callers: Callers
         (r["address"], r["requests"]) for r in known["callers"]
     ]
     assert not answers(callers.plain, callers.server.host.ipv4)
+
+
+def test_strict_waits_until_the_hosts_have_told_a_restarted_control_plane(callers: Callers) -> None:
+    server, control_plane = callers.server, callers.mesh.control_plane
+    pid = server.agent_pid()
+    processes.send(pid, signal.SIGSTOP)
+    try:
+        control_plane.process.signal(signal.SIGKILL)
+        wait_for("its end", lambda: not control_plane.process.alive)
+        control_plane.start()
+        status, said = callers.set_mode("strict", "greet")
+        assert status == 1
+        assert f"who calls {server.host.ipv4}:{FIRST} on server (not connected) has not" in said
+    finally:
+        processes.send(pid, signal.SIGCONT)
+    wait_for("its word", lambda: callers.set_mode("strict", "greet")[0] == 0, seconds=60)
+    assert callers.set_mode("permissive", "greet")[0] == 0
 
 
 def test_permissive_is_the_way_back_and_all_decides_one_by_one(callers: Callers) -> None:
