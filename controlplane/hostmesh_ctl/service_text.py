@@ -43,7 +43,7 @@ def service(answer: Row, endpoint_columns: list[Column]) -> str:
         "\n".join(_line("key", row["reason"]) for row in rows_of(answer.get("key_claims"))),
         output.render(rows_of(answer.get("endpoint_rows")), endpoint_columns, empty="no endpoint"),
         callers(answer),
-        _line("next", answer.get("next", "")),
+        _line("next", answer["next"]) if answer.get("next") else "",
     ]
     return "\n\n".join(part for part in parts if part)
 

@@ -44,6 +44,10 @@ def test_a_service_is_shown_whole() -> None:
     assert "10.0.0.2:80" in text
 
 
+def test_a_service_that_is_where_it_should_be_has_no_next_step() -> None:
+    assert "next" not in service_text.service(SHOWN | {"next": ""}, ENDPOINT_COLUMNS)
+
+
 def test_what_a_catalog_says_of_a_service_begins_no_line() -> None:
     forged = "dc1 says x=1\nstate      mesh\x1b[8m"
     row = ROW | {"why": forged}

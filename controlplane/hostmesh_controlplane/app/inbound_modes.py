@@ -67,7 +67,7 @@ class InboundModes:
         ]
 
     def shown(self, service: Service) -> Row:
-        """Give what `service show` has of callers and modes."""
+        """Give what `service show` has of callers and modes, and what to do next."""
         now = time.time()
         known = self._account(service, now)
         return {
@@ -75,6 +75,7 @@ class InboundModes:
                 service, self._own_modes(service), self._mesh_wide
             ),
             **self._callers(known, now),
+            "next": strictness.next_step(service, known, self._mesh_wide, now=now),
         }
 
     async def _strict(self, call: Call) -> object:

@@ -183,7 +183,9 @@ class Operator:
         return [_token_row(record, now) for record in await self._authority.list_tokens()]
 
     async def _create_token(self, call: Call) -> object:
-        text, record = await self._authority.create_token(TokenRequest.parse(call.body))
+        domain = self._mesh.state.rules.mesh_domain
+        request = TokenRequest.parse(call.body, mesh_domain=domain)
+        text, record = await self._authority.create_token(request)
         return {
             "token": text,
             "id": record.id,

@@ -71,27 +71,13 @@ def _withheld_notes(withheld: Sequence[Withheld]) -> list[str]:
 
 
 def service_detail(service: Service, mesh_wide: InboundMode) -> Row:
-    """Give `hostmesh service show`."""
+    """Give `hostmesh service show`, but for callers and what to do next (`strictness`)."""
     return service_row(service, mesh_wide) | {
         "aliases": list(service.aliases),
         "identities": [str(identity) for identity in service.identities],
         "conflicts": list(service.conflicts),
         "endpoint_rows": endpoint_rows(service),
-        "next": _next(service),
     }
-
-
-def _next(service: Service) -> str:
-    unmeshed = len(service.endpoints) - meshed_count(service)
-    match service.state:
-        case ServiceState.PLAIN:
-            return f"hostmesh token create --service {service.short_name or service.host}"
-        case ServiceState.MIXED if unmeshed:
-            return f"join the other {unmeshed}: hostmesh token create --service {service.host}"
-        case ServiceState.MIXED:
-            return f"hostmesh service require-mesh {service.host}"
-        case ServiceState.MESH:
-            return f"hostmesh endpoints {service.host}"
 
 
 def endpoint_rows(service: Service) -> list[Row]:

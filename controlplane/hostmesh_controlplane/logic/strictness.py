@@ -20,6 +20,8 @@ TOLD_WITHIN_SECONDS = 15
 """By then a host has told: its agent reads Envoy every 2 s and reports every 10 s, and all of it
 anew when it reaches a control plane that has just started.
 """
+DEFAULT_NAMESPACE = "default"
+"""What `hostmesh token create` takes where nobody names one."""
 FURTHER = "further addresses"
 """Stands for callers of whom there are more than anybody keeps."""
 
@@ -156,8 +158,7 @@ def _objection(service: Service, known: Account, now: float) -> str:
     if not known.since:
         return (
             "none of its instances counts its callers, so nobody knows who would be shut out; join "
-            f"one with `hostmesh token create --service {service.short_name or host}`, or add "
-            "--force"
+            f"one with `{join_command(service)}`, or add --force"
         )
     return ""
 
@@ -227,10 +228,19 @@ def in_force(service: Service, own: Modes, mesh_wide: InboundMode) -> str:
     return ", ".join([usual.value, *others[:NAMED]])
 
 
+def join_command(service: Service) -> str:
+    """Give the command that makes a token for one more host of a service: it names the service as
+    the grant must, which is held against what that host registers.
+    """
+    elsewhere = service.namespace not in ("", DEFAULT_NAMESPACE)
+    namespace = f" --namespace {service.namespace}" if elsewhere else ""
+    return f"hostmesh token create --service {service.short_name or service.host}{namespace}"
+
+
 def next_step(service: Service, known: Account, mesh_wide: InboundMode, *, now: float) -> str:
     """Give the command that brings a service nearer to mutual TLS alone; empty = it is there."""
     unmeshed = sum(not endpoint.meshed for endpoint in service.endpoints)
-    join = f"hostmesh token create --service {service.short_name or service.host}"
+    join = join_command(service)
     strictly = (service.inbound or mesh_wide) is InboundMode.STRICT
     match service.state:
         case ServiceState.PLAIN:

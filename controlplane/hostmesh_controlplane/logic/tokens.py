@@ -30,15 +30,15 @@ class TokenRequest:
     ttl_seconds: float = 3600.0
 
     @classmethod
-    def parse(cls, values: Mapping[str, object]) -> Self:
+    def parse(cls, values: Mapping[str, object], *, mesh_domain: str) -> Self:
         """Read the operator API's body. Raises BadInput that names the field."""
         body = RequestBody(values, what="create the token")
         namespace = body.pattern("namespace", body.text("namespace", "default"))
-        claims = claims_of(
-            namespace,
-            accounts=body.patterns("service_account"),
-            services=body.patterns("service"),
+        services = tuple(
+            _granted(body, text, namespace=namespace, mesh_domain=mesh_domain)
+            for text in body.patterns("service")
         )
+        claims = claims_of(namespace, accounts=body.patterns("service_account"), services=services)
         grant = Grant(
             claims=claims,
             cidrs=body.cidrs("cidr"),
@@ -58,6 +58,23 @@ class TokenRequest:
                 "service", "a token needs a --service, or a --service-account for a pure client"
             )
         return request
+
+
+def _granted(body: RequestBody, text: str, *, namespace: str, mesh_domain: str) -> str:
+    """Give the name that a registration is held against: of a name of the mesh its first label.
+
+    Raises BadInput for one of another namespace, or of none.
+    """
+    if text != mesh_domain and not text.endswith(f".{mesh_domain}"):
+        return text
+    short, _, said = text.removesuffix(mesh_domain).rstrip(".").partition(".")
+    if not (short and said) or "." in said:
+        raise body.refused(
+            "service", f"{text!r} is no name of the mesh: <service>.<namespace>.{mesh_domain}"
+        )
+    if said != namespace:
+        raise body.refused("service", f"{text!r} is of namespace {said}: add --namespace {said}")
+    return short
 
 
 def claims_of(

@@ -149,6 +149,27 @@ def test_the_report_is_a_row_for_every_service(tmp_path: Path) -> None:
     run(tmp_path, play)
 
 
+def test_what_to_do_next_is_one_word_in_all_places(tmp_path: Path) -> None:
+    async def play(desk: Desk) -> None:
+        async def steps() -> set[object]:
+            (row,) = await desk.rows("GET /v1/mtls")
+            return {row["next"], (await desk.answer(SHOW, name="reviews"))["next"]}
+
+        await desk.list("10.0.0.1", "10.0.0.2")
+        host_id = await desk.enrol("web-1")
+        await desk.register(host_id, "10.0.0.1")
+        assert await steps() == {"join the other 1: hostmesh token create --service reviews"}
+        await desk.list("10.0.0.1")
+        desk.hosts.told[REVIEWS] = [(host_id, told())]
+        assert await steps() == {f"hostmesh service strict {REVIEWS}"}
+        await desk.call(STRICT, name="reviews")
+        assert await steps() == {f"hostmesh service require-mesh {REVIEWS}"}
+        await desk.call("POST /v1/services/{name}/require-mesh", name="reviews")
+        assert await steps() == {""}
+
+    run(tmp_path, play)
+
+
 def test_an_unknown_word_or_service_changes_nothing(tmp_path: Path) -> None:
     async def play(desk: Desk) -> None:
         await joined(desk)

@@ -102,19 +102,6 @@ def test_a_silent_tcp_is_said_aloud() -> None:
     assert answers.service_row(SERVICE, InboundMode.PERMISSIVE)["notes"] == []
 
 
-@pytest.mark.parametrize(
-    ("service", "said"),
-    [
-        pytest.param(replace(SERVICE, state=ServiceState.PLAIN), "token create", id="plain"),
-        pytest.param(SERVICE, "join the other 1", id="mixed and not whole"),
-        pytest.param(replace(SERVICE, endpoints=(MESHED,)), "require-mesh", id="mixed and whole"),
-        pytest.param(replace(SERVICE, state=ServiceState.MESH), "hostmesh endpoints", id="mesh"),
-    ],
-)
-def test_the_next_command_follows_the_state(service: Service, said: str) -> None:
-    assert said in str(answers.service_detail(service, InboundMode.PERMISSIVE)["next"])
-
-
 def test_counts_by_source() -> None:
     counts = answers.source_counts([SERVICE, replace(SERVICE, host="b", endpoints=())])
     assert counts == {"files": (2, 1, 0), "consul": (2, 1, 0), "registered": (2, 1, 0)}

@@ -13,7 +13,7 @@ TOKEN = JoinToken("0" * 16, "5e" * 32, "ab" * 32)
 
 
 def _record() -> TokenRecord:
-    request = TokenRequest.parse({"service": ["web"], "kind": "envoy"})
+    request = TokenRequest.parse({"service": ["web"], "kind": "envoy"}, mesh_domain="mesh.internal")
     return tokens.record_of(request, TOKEN, now=NOW)
 
 

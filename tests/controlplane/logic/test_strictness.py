@@ -282,6 +282,21 @@ def test_the_next_step(service: Service, counts: tuple[Count, ...], step: str) -
 
 
 @pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"short_name": "web"}, "--service web"),
+        ({"short_name": "web", "namespace": "shop"}, "--service web --namespace shop"),
+        ({"host": "api.example.com", "short_name": ""}, "--service api.example.com"),
+    ],
+)
+def test_the_token_for_one_more_host_is_one_that_it_can_register_with(
+    changes: dict[str, str], words: str
+) -> None:
+    service = replace(web(), **changes)  # type: ignore[arg-type]
+    assert strictness.join_command(service) == f"hostmesh token create {words}"
+
+
+@pytest.mark.parametrize(
     ("services", "host", "said"),
     [
         ((), "", ""),

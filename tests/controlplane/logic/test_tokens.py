@@ -17,7 +17,7 @@ KEY, OTHER_KEY = "k" * 64, "o" * 64
 
 
 def _request(**body: object) -> TokenRequest:
-    return TokenRequest.parse({"service": ["reviews"], **body})
+    return TokenRequest.parse({"service": ["reviews"], **body}, mesh_domain="mesh.internal")
 
 
 def _record(**body: object) -> TokenRecord:
@@ -58,6 +58,14 @@ CLAIMS: dict[str, tuple[dict[str, object], list[tuple[str, str, str]]]] = {
         {"service": ["reviews.svc.cluster.local"]},
         [("default", "reviews", "reviews.svc.cluster.local")],
     ),
+    "a name of the mesh is the short one, which its registration is held against": (
+        {"service": ["web.shop.mesh.internal"], "namespace": "shop"},
+        [("shop", "web", "web")],
+    ),
+    "a pattern of names of the mesh": (
+        {"service": ["pay*.default.mesh.internal"]},
+        [("default", "pay*", "pay*")],
+    ),
     "a pattern": ({"service": ["pay*"]}, [("default", "pay*", "pay*")]),
     "one service said twice": ({"service": ["a", "a"]}, [("default", "a", "a")]),
 }
@@ -91,6 +99,19 @@ WRONG: dict[str, tuple[dict[str, object], str]] = {
     "an unknown field": ({"servcie": ["a"]}, "unknown field 'servcie'; did you mean \"service\"?"),
     "neither service nor account": ({"service": []}, "a token needs a --service"),
     "a service in capitals": ({"service": ["Reviews"]}, "is no name or pattern"),
+    "a name of the mesh in another namespace": (
+        {"service": ["web.shop.mesh.internal"]},
+        "service: 'web.shop.mesh.internal' is of namespace shop: add --namespace shop",
+    ),
+    "the mesh itself": ({"service": ["mesh.internal"]}, "is no name of the mesh: <service>."),
+    "a name of the mesh without namespace": (
+        {"service": ["web.mesh.internal"]},
+        "is no name of the mesh: <service>.",
+    ),
+    "a name of the mesh that is too long": (
+        {"service": ["a.web.default.mesh.internal"]},
+        "is no name of the mesh: <service>.",
+    ),
     "a service with a path": ({"service": ["../hostmesh"]}, "is no name or pattern"),
     "an empty service": ({"service": [""]}, "is no name or pattern"),
     "services that are no list": ({"service": "reviews"}, "expected a list of texts"),

@@ -29,7 +29,7 @@ class AuthorityWorld:
         return Authority(self.config, self.store, clock=self.clock, entropy=self.entropy)
 
     async def token(self, **body: object) -> str:
-        request = TokenRequest.parse({"service": ["reviews"], **body})
+        request = TokenRequest.parse({"service": ["reviews"], **body}, mesh_domain="mesh.internal")
         return (await self.authority.create_token(request))[0]
 
     async def joined(self, **body: object) -> Enrolled:

@@ -44,7 +44,7 @@ class Server:
 
     def token(self, **body: object) -> str:
         """Make a token, for service reviews unless said otherwise."""
-        request = TokenRequest.parse({"service": ["reviews"], **body})
+        request = TokenRequest.parse({"service": ["reviews"], **body}, mesh_domain="mesh.internal")
         future = asyncio.run_coroutine_threadsafe(self.authority.create_token(request), self.loop)
         return future.result(5)[0]
 

@@ -44,7 +44,9 @@ class JoinedHost:
 
     async def join(self) -> None:
         await self.authority.start()
-        request = TokenRequest.parse({"service": ["reviews", "ratings"]})
+        request = TokenRequest.parse(
+            {"service": ["reviews", "ratings"]}, mesh_domain="mesh.internal"
+        )
         token, _ = await self.authority.create_token(request)
         key = new_key()
         joined = await self.authority.enrol(token, key.csr_pem, "10.0.0.7", "web-1")

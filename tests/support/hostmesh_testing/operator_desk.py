@@ -166,7 +166,7 @@ class Desk:
         await self.mesh.apply(lambda state: merge.register(state, host_id, instances))
 
     async def enrol(self, name: str) -> str:
-        request = TokenRequest.parse({"service": ["reviews"]})
+        request = TokenRequest.parse({"service": ["reviews"]}, mesh_domain="mesh.internal")
         token, _ = await self.authority.create_token(request)
         csr = forge.pem(forge.request(forge.key(name)))
         enrolled = await self.authority.enrol(token, csr, "10.0.0.9", name)
