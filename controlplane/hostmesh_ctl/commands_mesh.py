@@ -159,15 +159,24 @@ def require_mesh(ctx: Context, name: str, *, force: bool, dry_run: bool) -> None
 @service.command("allow-unmeshed")
 @click.argument("name")
 @click.option("--cidr", multiple=True, help="Only endpoints in these networks; default: all.")
+@click.option(
+    "--take-weights",
+    is_flag=True,
+    help="Let catalogs' weights count up to the largest that is listed now.",
+)
 @dry_run_option
 @output_option
 @pass_context
-def allow_unmeshed(ctx: Context, name: str, *, cidr: tuple[str, ...], dry_run: bool) -> None:
+def allow_unmeshed(
+    ctx: Context, name: str, *, cidr: tuple[str, ...], take_weights: bool, dry_run: bool
+) -> None:
     """Take NAME back to state mixed: endpoints without an agent are reached in plaintext.
 
-    Prints which ones, and what stays out and why.
+    Prints which ones, and what stays out and why. What catalogs' weights count up to stays as it
+    was, unless --take-weights says otherwise.
     """
-    _change(ctx, name, "allow-unmeshed", {"cidr": list(cidr), "dry_run": dry_run})
+    body = {"cidr": list(cidr), "take_weights": take_weights, "dry_run": dry_run}
+    _change(ctx, name, "allow-unmeshed", body)
 
 
 @service.command("release")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from hostmesh_controlplane.app.mesh import Mesh
-from hostmesh_controlplane.app.service_states import Outcome, mark_of
+from hostmesh_controlplane.app.service_states import Outcome, decided, mark_of
 from hostmesh_controlplane.edges.operator_api import Call, Route
 from hostmesh_controlplane.logic import strictness
 from hostmesh_controlplane.logic.answers import Row, meshed_count
@@ -14,7 +14,6 @@ from hostmesh_controlplane.logic.host_record import HostRecord
 from hostmesh_controlplane.logic.request_body import RequestBody
 from hostmesh_controlplane.logic.service_state import Decision, ServiceRecord
 from hostmesh_controlplane.logic.strictness import Account, Count
-from hostmesh_core.errors import BadInput, Refused
 from hostmesh_core.model import InboundMode, Service
 
 MOST_SHOWN = 1000
@@ -109,18 +108,14 @@ class InboundModes:
         return await self._decided(call, decide, said)
 
     async def _decided(self, call: Call, decide: Decide, said: Callable[[Service], Row]) -> object:
-        host = self._mesh.find(call.path["name"]).host
-
-        def outcome(service: Service | None, record: ServiceRecord) -> Outcome:
-            if service is None:
-                raise BadInput(f"cannot find service {host} any more; look at: hostmesh services")
+        def outcome(service: Service, record: ServiceRecord) -> Outcome:
             decision = decide(service, record)
             before, after = self._mode(record), self._mode(decision.record)
             same = record.inbound is decision.record.inbound
             word = "is already" if same else "is now"
             answer = {
-                "done": decision.refused or f"{host} {word} {after}: {_MEANING[after]}",
-                "host": host,
+                "done": decision.refused or f"{service.host} {word} {after}: {_MEANING[after]}",
+                "host": service.host,
                 "change": f"{before} -> {after}",
                 "before": before,
                 "after": after,
@@ -129,10 +124,7 @@ class InboundModes:
             }
             return Outcome(decision.record, answer, decision.refused)
 
-        made = await self._mesh.decide(host, outcome)
-        if made.refused:
-            raise Refused(made.refused, made.answer)
-        return made.answer
+        return await decided(self._mesh, call.path["name"], outcome)
 
     async def _report(self, _: Call) -> object:
         now = time.time()

@@ -63,13 +63,19 @@ class ServiceStates:
     async def _allow_unmeshed(self, call: Call) -> object:
         body = RequestBody(call.body, what="allow unmeshed endpoints")
         cidrs, dry_run = body.cidrs("cidr"), body.flag("dry_run")
+        take_weights = body.flag("take_weights")
         body.done()
         mark = mark_of(call.caller, "allow-unmeshed")
 
         def decide(service: Service, record: ServiceRecord) -> Decision:
             required = self._required(service.host)
             return service_state.allow_unmeshed(
-                service, record, cidrs=cidrs, required_by=required, mark=mark
+                service,
+                record,
+                cidrs=cidrs,
+                take_weights=take_weights,
+                required_by=required,
+                mark=mark,
             )
 
         def said(_: Service, after: Service) -> str:
@@ -107,20 +113,16 @@ class ServiceStates:
         *,
         dry_run: bool,
     ) -> object:
-        host = self._mesh.find(call.path["name"]).host
-
-        def outcome(service: Service | None, record: ServiceRecord) -> Outcome:
-            if service is None:
-                raise BadInput(f"cannot find service {host} any more; look at: hostmesh services")
+        def outcome(service: Service, record: ServiceRecord) -> Outcome:
             decision = decide(service, record)
-            after = self._as_it_would_be(service, decision.record)
+            after, settled = self._as_it_would_be(service, decision.record)
             nothing = dry_run or bool(decision.refused)
             kept = record if nothing else decision.record
-            done = decision.refused or said(service, after)
+            done = decision.refused or said(service, after) + _weights(record, settled)
             answer = {
                 "done": f"dry run, nothing changed: {done}" if dry_run else done,
-                "host": host,
-                "change": f"{_state(record)} -> {_state(kept)}",
+                "host": service.host,
+                "change": _change(record, record if nothing else settled),
                 "before": record.state.value,
                 "after": kept.state.value,
                 "dry_run": dry_run,
@@ -129,14 +131,17 @@ class ServiceStates:
             }
             return Outcome(kept, answer, "" if dry_run else decision.refused)
 
-        made = await self._mesh.decide(host, outcome)
-        if made.refused:
-            raise Refused(made.refused, made.answer)
-        return made.answer
+        return await decided(self._mesh, call.path["name"], outcome)
 
-    def _as_it_would_be(self, service: Service, record: ServiceRecord) -> Service:
-        step = merge.change_record(self._mesh.state, service.host, record)
-        return step.state.services.get(service.host, replace(service, endpoints=(), withheld=()))
+    def _as_it_would_be(
+        self, service: Service, record: ServiceRecord
+    ) -> tuple[Service, ServiceRecord]:
+        """Give the service with this record, and the record with its weight limit settled."""
+        state = merge.change_record(self._mesh.state, service.host, record).state
+        after = state.services.get(service.host)
+        if after is None:
+            return replace(service, endpoints=(), withheld=()), record
+        return after, replace(record, weight_limit=state.record(service.host).weight_limit)
 
     def _required(self, host: str) -> str:
         """Give where a static document demands mesh for the service; empty where none does."""
@@ -144,17 +149,59 @@ class ServiceStates:
         return next((one.origin for _, one in listings if one.require_mesh), "")
 
 
+async def decided(
+    mesh: Mesh, name: str, outcome: Callable[[Service, ServiceRecord], Outcome]
+) -> dict[str, object]:
+    """Let the mesh decide about a service at its turn; gives the answer.
+
+    Raises Refused with the answer as detail, BadInput where the service is gone by then.
+    """
+    host = mesh.find(name).host
+
+    def at_its_turn(service: Service | None, record: ServiceRecord) -> Outcome:
+        if service is None:
+            raise BadInput(f"cannot find service {host} any more; look at: hostmesh services")
+        return outcome(service, record)
+
+    made = await mesh.decide(host, at_its_turn)
+    if made.refused:
+        raise Refused(made.refused, made.answer)
+    return made.answer
+
+
 def mark_of(caller: Caller, verb: str) -> Mark:
     """Say when and by whom something is set."""
     return Mark(time.time(), f"{caller.user} (uid {caller.uid}): service {verb}")
 
 
-def _state(record: ServiceRecord) -> str:
-    """Give a record's state for the audit: with the networks that it is narrowed to, and how many
-    ended keys it remembers.
+def _change(before: ServiceRecord, after: ServiceRecord) -> str:
+    """Give what changes, for the audit."""
+    moved = _limit_moves(before, after)
+    return " -> ".join(_state(record, weights=moved) for record in (before, after))
+
+
+def _state(record: ServiceRecord, *, weights: bool) -> str:
+    """Give a record's state: with the networks that it is narrowed to, how many ended keys it
+    remembers, and what catalogs' weights count up to.
     """
     more = [*record.unmeshed_cidrs]
     if record.ended:
         more.append(f"{len(record.ended)} ended")
+    if weights:
+        more.append(f"weights to {record.weight_limit or 'any'}")
     narrowed = f" ({', '.join(more)})" if more else ""
     return record.state.value + narrowed
+
+
+def _weights(before: ServiceRecord, after: ServiceRecord) -> str:
+    """Say what catalogs' weights count up to where that moves."""
+    if not _limit_moves(before, after):
+        return ""
+    limit = after.weight_limit
+    now = f"up to {limit}" if limit else "as they are until every source has been heard"
+    return f"; catalogs' weights now count {now}, before up to {before.weight_limit}"
+
+
+def _limit_moves(before: ServiceRecord, after: ServiceRecord) -> bool:
+    """Whether a command moves the weight limit: the first one is merging's own."""
+    return before.weight_limit not in (0, after.weight_limit)

@@ -8,10 +8,8 @@ import ipaddress
 import json
 from dataclasses import dataclass, replace
 
-from hostmesh_core.errors import BadInput
 from hostmesh_core.ids import EndpointKey
 from hostmesh_core.model import (
-    Endpoint,
     Health,
     InboundMode,
     Port,
@@ -116,10 +114,6 @@ class Decision:
     """What an operator's command comes to. Nothing is changed by it: store `record`, then merge."""
 
     record: ServiceRecord
-    withheld: tuple[Endpoint, ...] = ()
-    """Endpoints that meshed clients stop reaching."""
-    admitted: tuple[Endpoint, ...] = ()
-    """Unmeshed endpoints that meshed clients reach again, in plaintext."""
     refused: str = ""
     """A sentence; not empty = do nothing."""
 
@@ -147,17 +141,21 @@ def why_born(*, required: bool, listed: bool, sources_certain: bool) -> str:
 def require_mesh(
     service: Service, record: ServiceRecord, *, force: bool, mark: Mark = NEVER
 ) -> Decision:
-    """Raise a service to mesh; refuse without `force` while a healthy unmeshed endpoint is left."""
-    unmeshed = tuple(endpoint for endpoint in service.endpoints if not endpoint.meshed)
-    healthy = [endpoint for endpoint in unmeshed if endpoint.health is not Health.UNHEALTHY]
-    raised = _set_state(record, ServiceState.MESH, (), mark)
-    if not healthy or force:
-        return Decision(raised, withheld=unmeshed)
+    """Raise a service to mesh; refuse without `force` while a healthy unmeshed endpoint is left.
+
+    What is mesh already stays so without question: nobody loses anything by it.
+    """
+    healthy = [
+        endpoint
+        for endpoint in service.endpoints
+        if not endpoint.meshed and endpoint.health is not Health.UNHEALTHY
+    ]
+    if force or not healthy or record.state is ServiceState.MESH:
+        return Decision(_set_state(record, ServiceState.MESH, (), mark))
     listed = ", ".join(f"{e.key} ({'+'.join(e.sources)})" for e in healthy[:5])
     more = f" and {len(healthy) - 5} more" if len(healthy) > 5 else ""
     return Decision(
         record,
-        withheld=unmeshed,
         refused=f"cannot require mesh for {service.host}: {_count(len(healthy))} not meshed and "
         f"healthy: {listed}{more}; join them, or withhold them with "
         f"`hostmesh service require-mesh {service.host} --force`",
@@ -169,15 +167,16 @@ def allow_unmeshed(
     record: ServiceRecord,
     *,
     cidrs: tuple[str, ...] = (),
+    take_weights: bool = False,
     required_by: str = "",
     mark: Mark = NEVER,
 ) -> Decision:
-    """Let unmeshed endpoints in again (all, or those in `cidrs`).
+    """Let unmeshed endpoints in again (all, or those in `cidrs`). With `take_weights` what
+    catalogs' weights count up to is settled anew from what they say now.
 
     `required_by` is the origin of a static document that demands mesh: then it is refused, because
-    the document would take the command back. Raises BadInput for what is no CIDR.
+    the document would take the command back.
     """
-    _check_cidrs(cidrs)
     if required_by:
         return Decision(
             record,
@@ -190,10 +189,8 @@ def allow_unmeshed(
             refused=f"cannot allow unmeshed endpoints of {service.host}: it is plain, so all of "
             "its endpoints are reached as their catalog says already",
         )
-    lowered = replace(_set_state(record, ServiceState.MIXED, cidrs, mark), weight_limit=0)
-    unmeshed = [endpoint for endpoint in service.endpoints if not endpoint.meshed]
-    admitted = tuple(e for e in unmeshed if lowered.admits_unmeshed(e.key.address))
-    return Decision(lowered, admitted=admitted)
+    lowered = _set_state(record, ServiceState.MIXED, cidrs, mark)
+    return Decision(replace(lowered, weight_limit=0) if take_weights else lowered)
 
 
 def set_inbound(
@@ -218,14 +215,6 @@ def _set_state(
     if (record.state, record.unmeshed_cidrs) == (state, cidrs):
         return record
     return replace(record, state=state, unmeshed_cidrs=cidrs, state_set=mark)
-
-
-def _check_cidrs(cidrs: tuple[str, ...]) -> None:
-    for cidr in cidrs:
-        try:
-            ipaddress.ip_network(cidr)
-        except ValueError as error:
-            raise BadInput(f"cannot use --cidr {cidr!r}: {error}") from error
 
 
 def _count(number: int) -> str:

@@ -41,7 +41,7 @@ def settled(
         return weight, sentences
     sentences.append(
         f"{key} counts with weight {limit}, not {weight} as {source} says: no more than the "
-        "largest when the service came into its state (hostmesh service allow-unmeshed takes "
-        "today's)"
+        "largest when the service got its first registered host (today's: hostmesh service "
+        "allow-unmeshed --take-weights)"
     )
     return limit, sentences

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from hostmesh_controlplane.logic import merge
-from hostmesh_controlplane.logic.catalog import SourceChanged
+from hostmesh_controlplane.logic.catalog import SourceChanged, SourceStatus
 from hostmesh_core.errors import BadInput, Refused, Unreachable
 from hostmesh_testing.operator_desk import REVIEWS, Desk, run
 
@@ -66,6 +66,29 @@ def test_what_a_command_withholds_and_admits_is_shown_endpoint_by_endpoint(tmp_p
         released = await desk.answer(RELEASE, {}, name="reviews")
         assert "10.0.0.3:9080" in _keys(released, "admitted"), "and it is said that it is plaintext"
         assert released["change"] == "mixed (10.0.0.0/8, 1 ended) -> mixed (10.0.0.0/8)"
+
+    run(tmp_path, play)
+
+
+def test_what_catalogs_weights_count_up_to_moves_when_asked_and_is_said(tmp_path: Path) -> None:
+    async def play(desk: Desk) -> None:
+        heard = SourceStatus("files", "static", healthy=True, synced=True)
+        await desk.mesh.apply(lambda state: merge.source_status(state, heard))
+        await desk.list("10.0.0.1", "10.0.0.2")
+        await desk.register("7f3a", "10.0.0.1")
+        await desk.list("10.0.0.1", "10.0.0.2", weight=65535)
+        narrowed = await desk.answer(ALLOW, {"cidr": ["10.0.0.0/24"]}, name="reviews")
+        assert narrowed["change"] == "mixed -> mixed (10.0.0.0/24)"
+        assert desk.mesh.state.record(REVIEWS).weight_limit == 1
+        said = "; catalogs' weights now count up to 65535, before up to 1"
+        asked = {"take_weights": True}
+        tried = await desk.answer(ALLOW, asked | {"dry_run": True}, name="reviews")
+        assert str(tried["done"]).endswith(said)
+        assert tried["change"] == "mixed (10.0.0.0/24) -> mixed (10.0.0.0/24)"
+        taken = await desk.answer(ALLOW, asked, name="reviews")
+        assert str(taken["done"]).endswith(said)
+        assert taken["change"] == "mixed (10.0.0.0/24, weights to 1) -> mixed (weights to 65535)"
+        assert desk.mesh.state.record(REVIEWS).weight_limit == 65535
 
     run(tmp_path, play)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostmesh_controlplane.logic import merge, plaintext
+from hostmesh_controlplane.logic import merge, plaintext, service_state
 from hostmesh_controlplane.logic.catalog import CatalogService
 from hostmesh_controlplane.logic.service_state import ServiceRecord
 from hostmesh_core.model import Health, Port, Protocol, ServiceState
@@ -106,13 +106,22 @@ def test_a_weight_of_his_on_a_registered_key_draws_nobody_there() -> None:
     assert [endpoint.weight for endpoint in mesh.service().reachable] == [1, 1, 1]
 
 
-def test_allow_unmeshed_takes_the_weights_of_today() -> None:
+@pytest.mark.parametrize(
+    ("take", "limit"),
+    [pytest.param(True, 5, id="when it is asked to"), pytest.param(False, 1, id="never unasked")],
+)
+@pytest.mark.parametrize("cidrs", [(), ("10.0.0.0/24",)])
+def test_allow_unmeshed_takes_the_weights_of_today(
+    cidrs: tuple[str, ...], limit: int, *, take: bool
+) -> None:
     mesh = meshed(ServiceState.MIXED)
     mesh.catalog("dc1", service(*VICTIMS, listed("10.0.0.4:9080", weight=5)))
-    record = replace(mesh.state.record(REVIEWS), weight_limit=0)
-    mesh.take(merge.set_record(mesh.state, REVIEWS, record))
-    assert mesh.state.record(REVIEWS).weight_limit == 5
-    assert [endpoint.weight for endpoint in mesh.service().reachable] == [1, 1, 1, 5]
+    decision = service_state.allow_unmeshed(
+        mesh.service(), mesh.state.record(REVIEWS), cidrs=cidrs, take_weights=take
+    )
+    mesh.take(merge.set_record(mesh.state, REVIEWS, decision.record))
+    assert mesh.state.record(REVIEWS).weight_limit == limit
+    assert [endpoint.weight for endpoint in mesh.service().reachable] == [1, 1, 1, limit]
 
 
 def test_a_protocol_of_his_changes_no_registered_port() -> None:

@@ -134,14 +134,16 @@ class Desk:
         assert isinstance(answer, dict)
         return answer
 
-    async def list(self, *addresses: str, require_mesh: bool = False) -> None:
+    async def list(self, *addresses: str, require_mesh: bool = False, weight: int = 1) -> None:
         """Let the catalog list the service at these addresses."""
         service = CatalogService(
             REVIEWS,
             "default",
             ports=(Port(9080, Protocol.HTTP),),
             short_name="reviews",
-            endpoints=tuple(CatalogEndpoint(EndpointKey.of(a, 9080)) for a in addresses),
+            endpoints=tuple(
+                CatalogEndpoint(EndpointKey.of(a, 9080), weight=weight) for a in addresses
+            ),
             require_mesh=require_mesh,
             origin="reviews.yaml:1",
         )
