@@ -7,7 +7,14 @@ from collections.abc import Mapping
 
 
 class HostmeshError(Exception):
-    """Anything an operator may be shown: its text is a whole sentence without a traceback."""
+    """Anything an operator may be shown: its text is a whole sentence without a traceback.
+
+    `detail` is what it shows beside the sentence, for tables, machines and the audit.
+    """
+
+    def __init__(self, text: str = "", detail: Mapping[str, object] | None = None) -> None:
+        super().__init__(text)
+        self.detail: Mapping[str, object] = detail or {}
 
 
 class BadInput(HostmeshError):
@@ -15,14 +22,7 @@ class BadInput(HostmeshError):
 
 
 class Refused(HostmeshError):
-    """The other side understood and said no: asking again changes nothing.
-
-    `detail` is what it shows of the reason, for tables and machines.
-    """
-
-    def __init__(self, text: str, detail: Mapping[str, object] | None = None) -> None:
-        super().__init__(text)
-        self.detail: Mapping[str, object] = detail or {}
+    """The other side understood and said no: asking again changes nothing."""
 
 
 class Unreachable(HostmeshError):

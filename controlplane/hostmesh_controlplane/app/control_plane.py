@@ -332,9 +332,9 @@ def _standing(record: HostRecord) -> Grant:
 def _audit(line: operator_api.Audited) -> None:
     body = {key: value for key, value in line.body.items() if key != "token"}
     audit_log.info(
-        "call=%r user=%s uid=%d pid=%d body=%r change=%r outcome=%r",
+        "call=%r user=%s uid=%d pid=%d body=%r about=%r change=%r outcome=%r",
         *(line.call, line.caller.user, line.caller.uid, line.caller.pid, body),
-        *(line.change, line.outcome),
+        *(line.about, line.change, line.outcome),
     )
     if line.bug is not None:
         log.error("operator call failed call=%r", line.call, exc_info=line.bug)

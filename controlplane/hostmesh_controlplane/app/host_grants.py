@@ -41,13 +41,15 @@ class HostGrants:
         change = GrantChange.parse(call.body)
         running = self._running(host_id)
         after = await self._authority.grant_change(host_id, change)
+        changed = f"{covers(record.grant)} -> {covers(after.grant)}"
         try:
             async with asyncio.timeout(APPLIED_SECONDS):
                 await self._mesh.settled()
         except TimeoutError as error:
             raise Unreachable(
                 f"cannot say yet what host {host_id} may no more serve: its grant is changed, and "
-                "the mesh waits for the store; look at: hostmesh hosts"
+                "the mesh waits for the store; look at: hostmesh hosts",
+                {"host": host_id, "change": changed},
             ) from error
         now = self._running(host_id)
         gone = [one for at, one in running.items() if at not in now]
@@ -59,7 +61,7 @@ class HostGrants:
             "done": "\n".join([may, *taken_out, *registered]),
             "host": host_id,
             "grant": after.grant.to_json(),
-            "change": f"{covers(record.grant)} -> {covers(after.grant)}",
+            "change": changed,
             "taken_out": [_named(one) for one in gone],
             "registered": [_named(one) for one in back],
             "refused": list(self._hosts.refused(host_id)),

@@ -7,7 +7,7 @@ and only then the changed services go to whoever publishes them.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, TypeVar
@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 from hostmesh_controlplane.logic import merge, vips
 from hostmesh_controlplane.logic.draft import Rules
 from hostmesh_controlplane.logic.merge import MergeState, Step
+from hostmesh_controlplane.logic.record_changes import RecordChange, changes
 from hostmesh_controlplane.logic.service_state import ServiceRecord
 from hostmesh_controlplane.logic.store import Conflict, Record, Store, Table
 from hostmesh_controlplane.logic.vips import VipRanges, VipRecord, WantedVip
@@ -146,6 +147,7 @@ class Mesh:
         between. Raises what `decide` raises, and Unreachable where the store does not answer.
         """
         made: list[D] = []
+        change: list[RecordChange] = []
         failed: list[Exception] = []
 
         def take(state: MergeState) -> Step:
@@ -159,6 +161,7 @@ class Mesh:
             made.append(one)
             if one.record == state.record(host):
                 return Step(state)
+            change.extend(changes(state.record(host), one.record))
             return merge.change_record(state, host, one.record)
 
         given_up = False
@@ -167,21 +170,23 @@ class Mesh:
                 await self.apply(take)
         except TimeoutError as error:
             given_up = True
-            raise self._unanswered(host, taken=bool(made)) from error
+            raise self._unanswered(host, change, taken=bool(made)) from error
         if failed:
             raise failed[0]
         return made[0]
 
-    def _unanswered(self, host: str, *, taken: bool) -> Unreachable:
+    def _unanswered(self, host: str, change: Iterable[RecordChange], *, taken: bool) -> Unreachable:
         why = self._trouble or "the store does not answer"
         if taken:
             return Unreachable(
                 f"cannot store what is decided of {host} yet: {why}; it is tried again every "
-                f"second and takes effect then; look at: hostmesh service show {host}"
+                f"second and takes effect then; look at: hostmesh service show {host}",
+                {"host": host, "change": "; ".join(map(str, change))},
             )
         return Unreachable(
             f"cannot decide about {host}: what came before it is not stored yet: {why}; nothing "
-            "is changed, try again"
+            "is changed, try again",
+            {"host": host},
         )
 
     def find(self, name: str) -> Service:
@@ -208,8 +213,8 @@ class Mesh:
         step = change(before)
         self.state = step.state
         for host, record in step.records:
-            _log_state(host, before.record(host), record)
             await self._put(Table.SERVICES, host, record.to_bytes())
+            _log_changes(host, changes(before.record(host), record))
         if step.changes:
             self._on_changes(step.changes)
         for wanted in step.wanted:
@@ -288,9 +293,10 @@ def _give_up(waiter: asyncio.Future[Step] | None, error: Exception) -> None:
         waiter.set_exception(error)
 
 
-def _log_state(host: str, before: ServiceRecord, after: ServiceRecord) -> None:
-    if before.state is not after.state:
+def _log_changes(host: str, made: Iterable[RecordChange]) -> None:
+    """Say what is stored by now, also of a command whose caller was told to wait for it."""
+    for one in made:
         log.info(
-            "service state changed service=%s before=%s after=%s by=%r",
-            *(host, before.state, after.state, after.state_set.by),
+            "service changed service=%s what=%s before=%s after=%s by=%r",
+            *(host, one.what, one.before, one.after, one.by),
         )

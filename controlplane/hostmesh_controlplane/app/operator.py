@@ -176,7 +176,11 @@ class Operator:
         reason = body.text("reason", "")
         body.done()
         await self._authority.revoke_host(record.host_id, reason)
-        return {"done": f"host {record.hostname} ({record.host_id}) is revoked"}
+        return {
+            "done": f"host {record.hostname} ({record.host_id}) is revoked",
+            "host": record.host_id,
+            "change": f"{'revoked' if record.revoked else 'standing'} -> revoked",
+        }
 
     async def _tokens(self, _: Call) -> object:
         now = time.time()
@@ -196,7 +200,7 @@ class Operator:
     async def _revoke_token(self, call: Call) -> object:
         RequestBody(call.body, what="revoke the token").done()
         record = await self._authority.revoke_token(call.path["id"])
-        return {"done": f"token {record.id} is revoked"}
+        return {"done": f"token {record.id} is revoked", "id": record.id}
 
 
 def _texts(value: object) -> list[str]:

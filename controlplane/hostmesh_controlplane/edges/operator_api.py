@@ -77,6 +77,8 @@ class Audited:
     call: str
     body: Mapping[str, object] = field(default_factory=dict)
     outcome: str = "done"
+    about: str = ""
+    """What the name in the call was found to be: a service's full host name, an id."""
     change: str = ""
     """`before -> after` where the call is about a state; the same twice = nothing changed."""
     bug: Exception | None = None
@@ -126,6 +128,7 @@ class _Answer:
 
     body: dict[str, object] = field(default_factory=dict)
     outcome: str = "done"
+    about: str = ""
     change: str = ""
     status: int = 200
     text: str = ""
@@ -134,13 +137,23 @@ class _Answer:
     def give(self, answer: object) -> None:
         """Answer with what the handler gives."""
         self.text = json.dumps(answer)
-        self.change = _change(answer)
+        self.about, self.change = _about(answer), _change(answer)
 
     def refuse(self, sentence: str, status: int, detail: Mapping[str, object]) -> None:
         """Answer with an error."""
         self.outcome, self.status = sentence, status
-        self.change = _change(detail)
+        self.about, self.change = _about(detail), _change(detail)
         self.text = json.dumps({**detail, "error": sentence})
+
+
+def _about(answer: object) -> str:
+    """Read what a call turned out to be about: a short name or the beginning of an id says less."""
+    if not isinstance(answer, Mapping):
+        return ""
+    hosts = answer.get("hosts")
+    if isinstance(hosts, Sequence):
+        return ",".join(map(str, hosts))
+    return str(answer.get("host") or answer.get("id") or "")
 
 
 def _change(answer: object) -> str:
@@ -156,7 +169,7 @@ async def _answer(request: web.Request, handler: Handler, caller: Caller) -> _An
         answer.give(await handler(call))
     except HostmeshError as error:
         status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
-        answer.refuse(str(error), status, error.detail if isinstance(error, Refused) else {})
+        answer.refuse(str(error), status, error.detail)
     except Exception as error:  # noqa: BLE001 (a bug is still answered in words, and audited)
         answer.bug = error
         sentence = f"cannot carry out {request.method} {request.path}: a bug in the control plane"
@@ -170,7 +183,8 @@ def _endpoint(route: Route, audit: Audit) -> Callable[[web.Request], Awaitable[w
         given = await _answer(request, route.handler, caller)
         if route.method != "GET" or given.bug is not None:
             call = f"{route.method} {request.path}"
-            audit(Audited(caller, call, given.body, given.outcome, given.change, given.bug))
+            said = (given.body, given.outcome, given.about, given.change, given.bug)
+            audit(Audited(caller, call, *said))
         return web.json_response(text=given.text, status=given.status)
 
     return answer

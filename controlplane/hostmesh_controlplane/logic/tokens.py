@@ -221,8 +221,8 @@ def revoked(record: TokenRecord, *, now: float) -> TokenRecord:
 
 
 def covers(grant: Grant) -> str:
-    """Say in one phrase what a grant covers."""
-    served = [f"{c.namespace}/{c.service}" for c in grant.claims if c.service]
+    """Say in one phrase what a grant covers; an account that is not the service's own is named."""
+    served = [_served(claim) for claim in grant.claims if claim.service]
     clients = [f"{c.namespace}/{c.service_account}" for c in grant.claims if not c.service]
     parts = []
     if served:
@@ -232,6 +232,12 @@ def covers(grant: Grant) -> str:
     if grant.cidrs:
         parts.append("addresses " + ", ".join(grant.cidrs))
     return "; ".join(parts) or "nothing"
+
+
+def _served(claim: Claim) -> str:
+    service = f"{claim.namespace}/{claim.service}"
+    own = claim.service_account == account_of(claim.service)
+    return service if own else f"{service} as {claim.service_account}"
 
 
 def _refused(reason: Reason, record: TokenRecord, why: str) -> Refusal:

@@ -69,8 +69,12 @@ def test_a_host_is_away_connected_and_revoked(tmp_path: Path) -> None:
         }
         desk.hosts.addresses[host_id] = "10.0.0.1"
         assert await state() == ("web-1", "connected", "10.0.0.1", registered)
-        await desk.call("POST /v1/hosts/{host}/revoke", {"reason": "stolen"}, host="web-1")
+        revoke, why = "POST /v1/hosts/{host}/revoke", {"reason": "stolen"}
+        done = await desk.answer(revoke, why, host="web-1")
+        assert (done["host"], done["change"]) == (host_id, "standing -> revoked")
         assert (await state())[1] == "revoked"
+        again = await desk.answer(revoke, {}, host=host_id[:6])
+        assert (again["host"], again["change"]) == (host_id, "revoked -> revoked")
         record = desk.authority.host(host_id)
         assert record is not None
         assert record.revoked_why == "stolen"
@@ -85,8 +89,8 @@ def test_a_grant_is_widened_and_said_in_full(tmp_path: Path) -> None:
         done = await desk.call("POST /v1/hosts/{host}/grant", body, host=host_id[:6])
         assert isinstance(done, dict)
         assert done["done"] == (
-            f"host web-1 ({host_id}) may claim: services default/ratings, default/reviews; "
-            "addresses 10.1.0.0/16"
+            f"host web-1 ({host_id}) may claim: services default/ratings as reviews, "
+            "default/reviews; addresses 10.1.0.0/16"
         )
 
     run(tmp_path, play)

@@ -191,14 +191,68 @@ def test_a_store_that_fails_is_told_to_whoever_gave_the_command(
         desk.store.fail = Unreachable("the disk is full")
         if blocked:
             desk.mesh.put(lambda state: merge.lease_ended(state, "aaaa"))
-        with pytest.raises(Unreachable, match=said):
+        with pytest.raises(Unreachable, match=said) as unanswered:
             await desk.call(REQUIRE, {"force": True}, name="reviews")
+        assert unanswered.value.detail == {"host": REVIEWS} | (
+            {} if blocked else {"change": "state mixed -> mesh"}
+        )
         desk.store.fail = None
         await desk.mesh.settled()
         state = desk.mesh.find("reviews").state.value
         assert state == ("mixed" if blocked else "mesh"), "what was said is what happened"
 
     run(tmp_path, play, answer_seconds=0.05)
+
+
+@pytest.mark.parametrize(
+    ("verb", "body", "line"),
+    [
+        pytest.param(
+            REQUIRE,
+            {"force": True},
+            f"service={REVIEWS} what=state before=mixed after=mesh by='root (uid 0): service "
+            "require-mesh'",
+            id="the state",
+        ),
+        pytest.param(
+            "POST /v1/services/{name}/strict",
+            {"force": True},
+            f"service={REVIEWS} what=inbound before=as the mesh after=strict by='root (uid 0): "
+            "service strict'",
+            id="what its hosts accept",
+        ),
+        pytest.param(
+            ALLOW,
+            {"cidr": ["10.0.0.0/24"]},
+            f"service={REVIEWS} what=unmeshed_cidrs before=all after=10.0.0.0/24 by='root (uid 0): "
+            "service allow-unmeshed'",
+            id="its networks",
+        ),
+    ],
+)
+def test_a_change_is_logged_when_it_is_stored_and_not_before(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    verb: str,
+    body: Mapping[str, object],
+    line: str,
+) -> None:
+    def logged() -> list[str]:
+        return [said for said in caplog.messages if line in said]
+
+    async def play(desk: Desk) -> None:
+        await desk.list("10.0.0.1")
+        await desk.register("aaaa", "10.0.0.1")
+        desk.store.fail = Unreachable("the disk is full")
+        with pytest.raises(Unreachable):
+            await desk.call(verb, body, name="reviews")
+        assert logged() == []
+        desk.store.fail = None
+        await desk.mesh.settled()
+        assert logged() == [f"service changed {line}"]
+
+    with caplog.at_level("INFO"):
+        run(tmp_path, play, answer_seconds=0.05)
 
 
 def test_a_service_that_goes_before_the_command_s_turn_is_named(tmp_path: Path) -> None:

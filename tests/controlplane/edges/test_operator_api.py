@@ -54,7 +54,7 @@ def test_a_write_names_its_caller_by_the_kernels_word(tmp_path: Path) -> None:
 
 
 async def _changing(_: Call) -> object:
-    return {"done": "web is in state mesh", "change": "mixed -> mesh"}
+    return {"done": "web is in state mesh", "host": "web.full", "change": "mixed -> mesh"}
 
 
 async def _refusing(_: Call) -> object:
@@ -74,10 +74,47 @@ def test_a_write_about_a_state_is_audited_with_what_it_changed_and_so_is_its_ref
 
     detail, audited = asyncio.run(_serve(tmp_path / "api.sock", routes, use))
     assert detail == {"change": "mixed -> mixed", "withheld": ["10.0.0.2:80"]}
-    assert [(line.change, line.outcome) for line in audited] == [
-        ("mixed -> mesh", "done"),
-        ("mixed -> mixed", "cannot require mesh"),
+    assert [(line.about, line.change, line.outcome) for line in audited] == [
+        ("web.full", "mixed -> mesh", "done"),
+        ("", "mixed -> mixed", "cannot require mesh"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "about"),
+    [
+        pytest.param({"host": "a" * 32}, "a" * 32, id="one host or service"),
+        pytest.param({"hosts": ["a", "b"]}, "a,b", id="several hosts"),
+        pytest.param({"id": "0123", "token": "secret"}, "0123", id="a token"),
+        pytest.param([], "", id="nothing that is named"),
+    ],
+)
+def test_a_write_is_audited_with_what_it_was_found_to_be_about(
+    tmp_path: Path, answer: object, about: str
+) -> None:
+    async def give(_: Call) -> object:
+        return answer
+
+    routes = [Route("POST", "/v1/web", give)]
+    _, audited = asyncio.run(_serve(tmp_path / "api.sock", routes, lambda api: api.post("web")))
+    assert [line.about for line in audited] == [about]
+
+
+def test_a_command_that_takes_effect_later_is_audited_with_what_it_will_change(
+    tmp_path: Path,
+) -> None:
+    late = Unreachable("cannot store it yet", {"host": "web.full", "change": "mixed -> mesh"})
+
+    def use(api: ApiClient) -> None:
+        with pytest.raises(Unreachable, match="cannot store it yet"):
+            api.post("web")
+
+    routes = [Route("POST", "/v1/web", _failing(late))]
+    _, (line,) = asyncio.run(_serve(tmp_path / "api.sock", routes, use))
+    assert (line.about, line.change, line.outcome) == (
+        *("web.full", "mixed -> mesh"),
+        "cannot store it yet",
+    )
 
 
 def _failing(error: HostmeshError) -> Callable[[Call], Awaitable[object]]:

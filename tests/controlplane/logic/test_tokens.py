@@ -235,8 +235,18 @@ def test_never_more_hosts_than_uses_and_none_after_the_end(
         pytest.param(Grant(), "nothing", id="an empty grant"),
         pytest.param(
             Grant((Claim("default", "app", "a"), Claim("default", "app", "b"))),
-            "services default/a, default/b",
-            id="services",
+            "services default/a as app, default/b as app",
+            id="services under an account that is not their own",
+        ),
+        pytest.param(
+            Grant((Claim("default", "web", "web"), Claim("default", "web", "web.example"))),
+            "services default/web, default/web.example",
+            id="services under their own account",
+        ),
+        pytest.param(
+            Grant((Claim("default", "api", "web"), Claim("default", "web", "web"))),
+            "services default/web as api, default/web",
+            id="a service under its own account and another's",
         ),
         pytest.param(
             Grant((Claim("jobs", "batch"),), cidrs=("10.0.0.0/8",)),
