@@ -1,8 +1,10 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from typing_extensions import override
+
 from hostmesh_controlplane.app.registration_store import RegistrationStore
-from hostmesh_controlplane.logic.store import Table
+from hostmesh_controlplane.logic.store import Record, Table
 from hostmesh_core.errors import Unreachable
 from hostmesh_testing.memory_store import MemoryStore
 
@@ -11,9 +13,25 @@ class Away(Unreachable):
     """The store does not answer."""
 
 
-def play(scene: Callable[[RegistrationStore, MemoryStore], Awaitable[None]]) -> None:
+class GatedStore(MemoryStore):
+    """A write waits for the gate, where there is one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered = asyncio.Event()
+        self.gate: asyncio.Event | None = None
+
+    @override
+    async def put_if(self, table: Table, key: str, value: bytes, *, version: int) -> Record:
+        self.entered.set()
+        if self.gate is not None:
+            await self.gate.wait()
+        return await super().put_if(table, key, value, version=version)
+
+
+def play(scene: Callable[[RegistrationStore, GatedStore], Awaitable[None]]) -> None:
     async def whole() -> None:
-        backend = MemoryStore()
+        backend = GatedStore()
 
         async def sleep(_: float) -> None:
             backend.fail = None
@@ -34,7 +52,7 @@ async def stored(backend: MemoryStore, host: str) -> bytes | None:
 
 
 def test_the_newest_value_is_stored_and_read_at_the_next_start() -> None:
-    async def scene(store: RegistrationStore, backend: MemoryStore) -> None:
+    async def scene(store: RegistrationStore, backend: GatedStore) -> None:
         for value in (b"1", b"2", b"3"):
             store.put("a", value)
         await store.flushed()
@@ -45,7 +63,7 @@ def test_the_newest_value_is_stored_and_read_at_the_next_start() -> None:
 
 
 def test_none_deletes_and_deleting_what_is_not_there_asks_nobody() -> None:
-    async def scene(store: RegistrationStore, backend: MemoryStore) -> None:
+    async def scene(store: RegistrationStore, backend: GatedStore) -> None:
         store.put("a", b"1")
         store.put("b", None)
         await store.flushed()
@@ -57,11 +75,12 @@ def test_none_deletes_and_deleting_what_is_not_there_asks_nobody() -> None:
 
 
 def test_who_leaves_while_the_first_write_is_under_way_is_not_stored() -> None:
-    async def scene(store: RegistrationStore, backend: MemoryStore) -> None:
+    async def scene(store: RegistrationStore, backend: GatedStore) -> None:
+        backend.gate = asyncio.Event()
         store.put("a", b"1")
-        for _ in range(2):  # the write has begun, and the store lets others run
-            await asyncio.sleep(0)
+        await backend.entered.wait()
         store.put("a", None)
+        backend.gate.set()
         await store.flushed()
         assert await stored(backend, "a") is None
 
@@ -69,7 +88,7 @@ def test_who_leaves_while_the_first_write_is_under_way_is_not_stored() -> None:
 
 
 def test_somebody_else_s_write_is_replaced_by_the_newest() -> None:
-    async def scene(store: RegistrationStore, backend: MemoryStore) -> None:
+    async def scene(store: RegistrationStore, backend: GatedStore) -> None:
         await backend.put_if(Table.REGISTRATIONS, "a", b"foreign", version=0)
         store.put("a", b"own")
         await store.flushed()
@@ -79,7 +98,7 @@ def test_somebody_else_s_write_is_replaced_by_the_newest() -> None:
 
 
 def test_a_store_that_is_away_is_tried_again_and_a_newer_value_wins() -> None:
-    async def scene(store: RegistrationStore, backend: MemoryStore) -> None:
+    async def scene(store: RegistrationStore, backend: GatedStore) -> None:
         backend.fail = Away("cannot reach the store")
         store.put("a", b"1")
         await asyncio.sleep(0)
