@@ -25,6 +25,9 @@ class Hosts(Protocol):
     def refused(self, host_id: str) -> tuple[str, ...]:
         """Give the sentences of what is refused to a host now."""
 
+    async def stored(self, host_id: str) -> None:
+        """Wait until the mesh was told of all that a host holds."""
+
 
 class HostGrants:
     """One verb: the change is stored and effective before it is answered."""
@@ -44,6 +47,7 @@ class HostGrants:
         changed = f"{covers(record.grant)} -> {covers(after.grant)}"
         try:
             async with asyncio.timeout(APPLIED_SECONDS):
+                await self._hosts.stored(host_id)
                 await self._mesh.settled()
         except TimeoutError as error:
             raise Unreachable(

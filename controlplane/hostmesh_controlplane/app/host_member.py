@@ -1,5 +1,6 @@
 """One host as the registry remembers it: its streams, its word, and what was decided of it."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, field
 
@@ -20,10 +21,14 @@ from hostmesh_controlplane.logic.registry import (
     decide,
     outbound_identities,
 )
+from hostmesh_controlplane.logic.stored_places import Place, places
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.grant import Grant
 from hostmesh_core.ids import Identity
 from hostmesh_core.model import InboundMode, RegisteredInstance
+
+Settled = asyncio.Future[object] | None
+"""Done when the mesh has taken a registration in; None = there was nothing to take in."""
 
 ServiceSummary = tuple[str, int, int]
 """State, meshed endpoints, all endpoints."""
@@ -77,7 +82,13 @@ class Member:
     """Of the Register that `outcome` is about."""
     outcome: Outcome = Outcome()
     instances: tuple[RegisteredInstance, ...] = ()
-    """What counts in the mesh now."""
+    """What the host holds now."""
+    told: tuple[RegisteredInstance, ...] = ()
+    """What of it the mesh was told: all but what is not stored yet."""
+    taken_in: Settled = None
+    """Done when the mesh has taken in what it was told last."""
+    waits_for_store: bool = False
+    """Whether the last Verdict said that something is not stored yet."""
     drains: set[tuple[str, ...]] = field(default_factory=set)
     epoch: int = 0
     allowance: Allowance = field(default_factory=Allowance)
@@ -130,25 +141,35 @@ class Member:
     def withdrawn(
         self, instances: tuple[RegisteredInstance, ...]
     ) -> tuple[RegisteredInstance, ...]:
-        """Give what counts, is not in `instances`, and which the host still registers: its right
-        to it has ended.
+        """Give what the mesh was told, is not in `instances`, and which the host still registers:
+        its right to it has ended.
         """
         refused = {(one.host, one.workload_port) for one in self.outcome.registered.refused}
         left = {(one.service, one.workload_port) for one in instances}
-        return tuple(
-            one for one in self.instances if (one.service, one.workload_port) in refused - left
-        )
+        return tuple(one for one in self.told if (one.service, one.workload_port) in refused - left)
+
+    @property
+    def untold(self) -> frozenset[Place]:
+        """What it holds and the mesh does not know of yet."""
+        return places(self.instances) - places(self.told)
 
     def verdict(
         self,
         summary: Callable[[str], ServiceSummary],
         mode: Callable[[str, InboundMode | None], InboundMode],
         notes: Iterable[str] = (),
+        *,
+        waits: str = "",
     ) -> pb.Verdict:
-        """Tell the host what became of the Register decided last, and `notes` of the mesh."""
+        """Tell the host what became of the Register decided last. `notes`: what the mesh adds to
+        it; `waits`: why it is not told of what this host holds.
+        """
         verdict = pb.Verdict(generation=self.decided, notes=[*self.outcome.own.notes, *notes])
+        untold = self.untold
         for item in self.outcome.declared.accepted:
             accepted = _accepted(item, summary(item.declaration.host))
+            if any((item.declaration.host, key) in untold for key in item.keys):
+                accepted.reason = "; ".join(filter(None, (item.note, waits)))
             accepted.inbound = mode(item.declaration.host, item.inbound.mode).value
             verdict.services.append(accepted)
         for refusal in self.outcome.declared.refused:

@@ -41,6 +41,9 @@ class Registry(Protocol):
     def refused(self, host_id: str) -> tuple[str, ...]:
         """Give the sentences of what is refused to a host now."""
 
+    async def stored(self, host_id: str) -> None:
+        """Wait until the mesh was told of all that a host holds."""
+
 
 class HostMesh:
     """Between the host streams on one side, the merged mesh and the ADS streams on the other."""
@@ -245,6 +248,11 @@ class HostMesh:
     def refused(self, host_id: str) -> tuple[str, ...]:
         """Give the sentences of what is refused to a host now."""
         return self._registry.refused(host_id) if self._registry else ()
+
+    async def stored(self, host_id: str) -> None:
+        """Wait until the mesh was told of all that a host holds."""
+        if self._registry:
+            await self._registry.stored(host_id)
 
     def scope(self, host_id: str) -> Scope:
         """Give what a host's streams may see."""

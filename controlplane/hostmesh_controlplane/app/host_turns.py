@@ -13,11 +13,8 @@ from typing import Protocol
 
 from hostmesh_controlplane.app.host_contracts import Clock
 from hostmesh_controlplane.app.host_door import alone
-from hostmesh_controlplane.app.host_member import Member
+from hostmesh_controlplane.app.host_member import Member, Settled
 from hostmesh_controlplane.logic.allowance import CHANGE, cost_of_look
-
-Settled = asyncio.Future[object] | None
-"""Done when the mesh has taken a registration in; None = there was nothing to take in."""
 
 
 class Look(Protocol):

@@ -324,6 +324,12 @@ class Hosts:
         member = self._members.get(host_id)
         return tuple(refusal.reason for refusal in member.outcome.refused) if member else ()
 
+    async def stored(self, host_id: str) -> None:
+        """Wait until the mesh was told of all that a host holds: that is when it is stored."""
+        member = self._members.get(host_id)
+        if member is not None and member.untold:
+            await self._stored.written(host_id)
+
     def _member(self, host_id: str) -> Member:
         member = self._members.get(host_id)
         if member is None:

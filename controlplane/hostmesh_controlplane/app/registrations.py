@@ -14,14 +14,14 @@ from typing import Protocol
 from hostmesh_controlplane.app.host_contracts import (
     Authorities,
     Clock,
-    Done,
     HostMesh,
     HostsConfig,
 )
 from hostmesh_controlplane.app.host_door import alone
-from hostmesh_controlplane.app.host_member import Member, Outcome
-from hostmesh_controlplane.app.host_turns import Settled, Turns
+from hostmesh_controlplane.app.host_member import Member, Outcome, Settled
+from hostmesh_controlplane.app.host_turns import Turns
 from hostmesh_controlplane.app.registration_store import RegistrationStore
+from hostmesh_controlplane.app.telling import Telling, taken_in
 from hostmesh_controlplane.logic.declarations import MAX_SERVICES, MAX_TEXT
 from hostmesh_controlplane.logic.entitlement import Why
 from hostmesh_controlplane.logic.leases import Leases
@@ -34,15 +34,12 @@ from hostmesh_controlplane.logic.registration import (
     services_not_declared,
 )
 from hostmesh_controlplane.logic.registry import Holder, Surroundings
+from hostmesh_controlplane.logic.stored_places import places
 from hostmesh_core._pb import host_pb2 as pb
-from hostmesh_core.errors import HostmeshError
 from hostmesh_core.ids import EndpointKey
 from hostmesh_core.model import RegisteredInstance
 
 log = logging.getLogger(__name__)
-
-SETTLE_SECONDS = 5.0
-"""How long a Verdict waits for the mesh to take a registration in."""
 
 
 class Spawn(Protocol):
@@ -77,6 +74,7 @@ class Registrations:
         self.refusals: Counter[str] = Counter()
         self.spawn: Spawn = _not_running
         self.owner = ""
+        self._telling = Telling(mesh, stored, member_of=self.members.get, answer=self._answer)
         self._turns = Turns(
             clock,
             look=self._look_and_say,
@@ -162,7 +160,7 @@ class Registrations:
         complete = False
         try:
             async with asyncio.timeout(self._config.drain_seconds):
-                await _taken_in(settled)
+                await taken_in(settled)
                 complete = not gone or await self._mesh.drained(member.host_id, gone)
                 await self._stored.flushed()
         except TimeoutError:
@@ -199,8 +197,8 @@ class Registrations:
         if instances != member.instances:
             withdrawn = member.withdrawn(instances)
             freed = self._hold(member, instances)
-            settled = _future(self._mesh.on_instances(member.host_id, instances, withdrawn))
             self._store(member)
+            settled = self._telling.tell(member, withdrawn)
             self._offer(freed)
         elif shown_changed:
             self._store(member)
@@ -255,6 +253,7 @@ class Registrations:
         member.connection.remember(stored.addresses, now)
         self._lease(member)
         self.reconsider(member)
+        self._telling.tell_restored(member)
         self._mesh.on_said(member.host_id)
 
     def refuse(self, host_id: str, why: str, reason: str) -> None:
@@ -278,11 +277,10 @@ class Registrations:
             self.leases.release(member.host_id)
 
     def _take_out(self, member: Member) -> Settled:
-        gone = member.instances
-        if not gone:
+        if not member.instances:
             return None
         freed = self._hold(member, ())
-        settled = _future(self._mesh.on_lease_ended(member.host_id, gone))
+        settled = self._telling.tell_ended(member)
         self._store(member)
         self._offer(freed)
         return settled
@@ -336,40 +334,26 @@ class Registrations:
             owner=self.owner,
             epoch=member.epoch,
         )
-        self._stored.put(member.host_id, stored.to_bytes())
+        self._stored.put(member.host_id, stored.to_bytes(), places(member.instances))
 
     def _answer(self, member: Member, settled: Settled) -> None:
         if not member.connection.session_id:
             return  # known from the store alone: its agent has not been here yet
-        if settled is None:
+        if settled is None and not member.untold:
             self._send_verdict(member)
         else:
             self.spawn(self._answer_later(member, settled))
 
     def _send_verdict(self, member: Member) -> None:
         notes = self._mesh.upstream_notes(member.host_id)
-        member.connection.send(member.verdict(self._mesh.summary, self._mesh.inbound_mode, notes))
+        waits = self._telling.why_untold() if member.untold else ""
+        member.waits_for_store = bool(waits)
+        summary, mode = self._mesh.summary, self._mesh.inbound_mode
+        member.connection.send(member.verdict(summary, mode, notes, waits=waits))
 
     async def _answer_later(self, member: Member, settled: Settled) -> None:
-        try:
-            async with asyncio.timeout(SETTLE_SECONDS):
-                await _taken_in(settled)
-        except TimeoutError:
-            log.warning("mesh is slow to take in a registration host=%s", member.host_id)
+        await self._telling.taken_in(member, settled)
         self._send_verdict(member)
-
-
-def _future(done: Done) -> Settled:
-    return None if done is None else asyncio.ensure_future(done)
-
-
-async def _taken_in(settled: Settled) -> None:
-    if settled is None:
-        return
-    try:
-        await asyncio.shield(settled)  # others wait for it too
-    except HostmeshError as error:
-        log.warning("mesh cannot take in a registration error=%s", error)
 
 
 def _not_running(work: Coroutine[object, object, None], /) -> object:

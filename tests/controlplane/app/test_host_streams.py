@@ -53,6 +53,7 @@ def test_unacknowledged_answers_are_sent_again_on_the_next_stream() -> None:
     async def scene(world: World) -> None:
         agent = world.agent().connect()
         agent.register(web())
+        await world.clock.settle()
         replica = agent.welcome.replica
         agent.leave()
         agent.connect(replica=replica, last_seen=0)
@@ -126,6 +127,7 @@ def test_a_revoked_host_is_out_told_and_turned_away() -> None:
     async def scene(world: World) -> None:
         agent = world.agent().connect()
         agent.register(web())
+        await world.clock.settle()
         world.authorities.records[HOST].revoked = True
         world.hosts.reevaluate(HOST)
         assert world.mesh.told[-1] == "lease ended 7f3a 1", "out whatever catalogs say"

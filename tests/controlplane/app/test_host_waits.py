@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from hostmesh_controlplane.app import registrations
+from hostmesh_controlplane.app import telling
 from hostmesh_controlplane.app.host_contracts import HostsConfig
 from hostmesh_controlplane.app.host_queries import HostSilent
 from hostmesh_controlplane.app.hosts import Hosts
@@ -64,7 +64,7 @@ def test_a_mesh_that_cannot_take_it_in_does_not_keep_the_host_waiting() -> None:
 def test_a_mesh_that_is_too_slow_does_not_keep_the_host_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(registrations, "SETTLE_SECONDS", 0.05)
+    monkeypatch.setattr(telling, "SETTLE_SECONDS", 0.05)
 
     async def scene(world: World) -> None:
         world.mesh.taking_in = asyncio.get_running_loop().create_future()

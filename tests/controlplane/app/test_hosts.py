@@ -25,6 +25,7 @@ def test_a_register_is_told_to_the_mesh_first_and_answered_with_a_verdict() -> N
     async def scene(world: World) -> None:
         agent = world.agent().connect()
         agent.register(web(port=80))
+        await world.clock.settle()
         assert world.keys() == ["10.0.0.4:8080"]
         (verdict,) = agent.verdicts()
         (service,) = verdict.services
@@ -64,6 +65,7 @@ def test_an_empty_register_deregisters_all() -> None:
     async def scene(world: World) -> None:
         agent = world.agent().connect()
         agent.register(web())
+        await world.clock.settle()
         agent.register()
         assert world.keys() == []
         assert world.hosts.lease_count == 0
@@ -97,6 +99,7 @@ def test_health_reaches_the_mesh_at_once() -> None:
     async def scene(world: World) -> None:
         agent = world.agent().connect()
         agent.register(web())
+        await world.clock.settle()
         agent.say(
             health=pb.HealthReport(
                 service="web", workload_port=8080, status=pb.STATUS_NOT_CAPTURED, reason="no rules"
@@ -161,6 +164,7 @@ def test_a_catalog_that_lists_another_address_of_the_host_moves_the_registration
         world.mesh.catalog[WEB] = {EndpointKey("", "10.9.0.4", 8080)}
         world.hosts.catalog_changed([WEB, "unknown.default.mesh.internal"])
         assert world.keys() == ["10.9.0.4:8080"]
+        await world.clock.settle()
         assert list(agent.verdicts()[-1].services[0].addresses) == ["10.9.0.4:8080"]
 
     play(scene)
@@ -229,6 +233,7 @@ def test_upstreams_are_told_to_the_mesh_and_its_word_is_in_the_verdict() -> None
         assert [str(each) for each in own.upstreams] == ["upstream 127.0.0.1:19080"]
         assert (own.ports.outbound, own.captured) == (16001, False)
         assert [port for port, _ in world.mesh.outbound[HOST]] == [16001]
+        await world.clock.settle()
         refused, unknown = agent.verdicts()[-1].notes
         assert "expected loopback" in refused
         assert unknown == "told of upstream 127.0.0.1:19080"

@@ -80,12 +80,12 @@ class Walk:
         world = self.world
         held = [key for host in IDS for key in world.keys(host)]
         assert len(held) == len(set(held)), "a key belongs to one host"
+        await world.clock.settle()
         for host in IDS:
             told = world.mesh.instances.get(host, ())
             assert told == world.hosts.instances(host), "the mesh knows what is registered"
             if world.authorities.records[host].revoked:
                 assert told == ()
-        await world.clock.settle()
         stored = {record.key for record in await world.store.list(Table.REGISTRATIONS)}
         assert stored == {host for host in IDS if world.keys(host)}
 

@@ -81,6 +81,8 @@ class FakeMesh:
     inbound: dict[str, tuple[Inbound, ...]] = field(default_factory=dict)
     outbound: dict[str, tuple[tuple[int, Identity], ...]] = field(default_factory=dict)
     own: dict[str, OwnListeners] = field(default_factory=dict)
+    shown: int = 0
+    """How often some host's own listeners were told."""
     applied: list[pb.Applied] = field(default_factory=list)
     rejected: list[pb.Rejected] = field(default_factory=list)
     callers: list[tuple[str, pb.Callers]] = field(default_factory=list)
@@ -130,6 +132,7 @@ class FakeMesh:
         outbound: tuple[tuple[int, Identity], ...],
         own: OwnListeners,
     ) -> None:
+        self.shown += 1
         self.inbound[host_id] = inbound
         self.outbound[host_id] = outbound
         self.own[host_id] = own

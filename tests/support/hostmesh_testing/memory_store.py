@@ -15,13 +15,17 @@ class _Watch(AsyncIterator[Record | str]):
 
 
 class MemoryStore:
-    """Every record in a dict. `fail` makes the next operations raise it."""
+    """Every record in a dict. `fail` makes the next operations raise it; a write waits for `gate`,
+    where there is one, and says by `entered` that it does.
+    """
 
     def __init__(self) -> None:
         self._records: dict[tuple[Table, str], Record] = {}
         self._version = 0
         self._watches: list[tuple[Table, _Watch]] = []
         self.fail: Exception | None = None
+        self.gate: asyncio.Event | None = None
+        self.entered = asyncio.Event()
 
     async def get(self, table: Table, key: str) -> Record | None:
         await self._hop()
@@ -37,6 +41,9 @@ class MemoryStore:
         return watch
 
     async def put_if(self, table: Table, key: str, value: bytes, *, version: int) -> Record:
+        self.entered.set()
+        if self.gate is not None:
+            await self.gate.wait()
         await self._hop()
         self._expect(table, key, version)
         self._version += 1

@@ -74,6 +74,9 @@ class FakeHosts:
     def refused(self, host_id: str) -> tuple[str, ...]:
         return self.refusals.get(host_id, ())
 
+    async def stored(self, host_id: str) -> None:
+        """Everything is."""
+
     def held(self) -> tuple[str, ...]:
         return self.silent
 
