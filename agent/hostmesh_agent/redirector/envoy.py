@@ -13,9 +13,6 @@ from hostmesh_core.redirect_files import EnvoyProcess
 
 ASK_SECONDS = 1.0
 """How long an answer may take."""
-MISSES = 5
-"""Answers missed in a row that make an Envoy that served one that does not: a busy machine is late,
-a hung Envoy stays late."""
 _REQUEST = b"GET /healthz/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 

@@ -22,6 +22,7 @@ from hostmesh_agent.redirector.target import Serving, Target, decide
 from hostmesh_core.backoff import next_delay
 from hostmesh_core.errors import HostmeshError
 from hostmesh_core.redirect_files import Outcome, Report
+from hostmesh_core.silence import ANSWERED, Silence
 
 TICK_SECONDS = 0.1
 """How often the files are looked at: four stat calls."""
@@ -45,7 +46,7 @@ class EnvoyWatch:
     ready: bool = False
     """What the agent says of it."""
     serving: bool = False
-    misses: int = 0
+    silence: Silence = ANSWERED
     next_ask: float = 0.0
 
     def update(self, inputs: Inputs, now: float) -> None:
@@ -78,15 +79,15 @@ class EnvoyWatch:
         """Let go of the process."""
         if self.held is not None:
             self.held.close()
-        self.held, self.serving, self.misses = None, False, 0
+        self.held, self.serving, self.silence = None, False, ANSWERED
 
     def _ask(self, port: int, now: float) -> None:
         if envoy.answers(port, self.held):
-            self.serving, self.misses = True, 0
+            self.serving, self.silence = True, ANSWERED
         else:
-            self.misses += 1
+            self.silence = self.silence.missed(now)
             ended = self.held is None or not self.held.alive
-            self.serving = self.serving and self.misses < envoy.MISSES and not ended
+            self.serving = self.serving and not ended and not self.silence.over(time.monotonic())
         self.next_ask = now + (ASK_SERVING_SECONDS if self.serving else ASK_WAITING_SECONDS)
 
 

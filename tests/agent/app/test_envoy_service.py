@@ -269,7 +269,7 @@ def test_an_envoy_whose_workers_hang_is_said_to_be_down(host: EnvoyHost) -> None
         pid = await serving(service)
         os.kill(pid, signal.SIGSTOP)
         try:
-            await until(lambda: not service.serving)
+            await until(lambda: not service.serving, seconds=30)
             assert service.alive
         finally:
             os.kill(pid, signal.SIGCONT)
