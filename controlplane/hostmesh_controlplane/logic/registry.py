@@ -198,7 +198,9 @@ def _addresses(
 ) -> tuple[tuple[str, ...], str]:
     """Choose one address per family (DESIGN 5); give them and a note on what was left out."""
     listed = _listed(declared, host, around)
-    wanted = listed or declared.addresses or own_addresses(host)
+    held = _held(declared, host, around) if declared.addresses else ()
+    stays = tuple(address for address in held if address in declared.addresses)
+    wanted = one_per_family([*stays, *listed]) or declared.addresses or own_addresses(host)
     at = f"{declared.written}:{declared.endpoint_port}"
     if not wanted:
         raise NotAllowed(Why.ADDRESS, f"{at} refused: {no_address(host)}")
@@ -209,11 +211,26 @@ def _addresses(
         for address, problem in problems.items()
         if problem
     )
+    said = "; ".join(filter(None, (said, _not_moved(declared, stays, listed))))
     if listed and not good:
         good = _held(declared, host, around)
     if not good:
         raise NotAllowed(Why.ADDRESS, said)
     return good, said
+
+
+def _not_moved(declared: Declaration, stays: tuple[str, ...], listed: tuple[str, ...]) -> str:
+    """Say where a catalog would have moved what is registered under a stated address.
+
+    Its writer shall not lead a service to another network of its host, past what the host states.
+    """
+    kept = {":" in address: address for address in stays}
+    return "; ".join(
+        f"{declared.written} stays at {kept[':' in address]} as services[].address says, though "
+        f"a catalog lists it at {address}"
+        for address in listed
+        if kept.get(":" in address, address) != address
+    )
 
 
 def _held(declared: Declaration, host: Claimant, around: Surroundings) -> tuple[str, ...]:

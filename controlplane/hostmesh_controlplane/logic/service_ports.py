@@ -44,7 +44,15 @@ def settle(
     stated = _stated(listings)[1]
     numbers = sorted({port.number for _, port in claims})
     settled = [_one(number, claims, stated) for number in numbers]
-    fallback = _fallback(numbers, stored=stored, unnumbered=_unnumbered(listings))
+    registered = {instance.port.number for instance in instances}
+    above = {port.number for _, listing in listings[:registered_rank] for port in listing.ports}
+    fallback = _fallback(
+        numbers,
+        stored=stored,
+        unnumbered=_unnumbered(listings),
+        registered=registered,
+        firm=registered | above,
+    )
     ports = [port for port, _ in settled]
     if fallback and fallback not in numbers and not numbers:
         protocol = stated or Protocol.TCP
@@ -149,9 +157,21 @@ def _unnumbered(listings: Sequence[tuple[str, CatalogService]]) -> set[int]:
     return {e.key.port for e in endpoints if not e.service_port and not e.port_name}
 
 
-def _fallback(numbers: list[int], *, stored: int, unnumbered: set[int]) -> int:
+def _fallback(
+    numbers: list[int],
+    *,
+    stored: int,
+    unnumbered: set[int],
+    registered: set[int],
+    firm: set[int],
+) -> int:
+    """`firm`: what hosts register and what sources say that go before them. Once hosts register
+    one port, a number that a lesser catalog adds takes no unnumbered endpoint from it.
+    """
     if len(numbers) == 1:
         return numbers[0]
+    if numbers and len(registered) == 1 and stored not in firm:
+        return next(iter(registered))
     if numbers:
         return stored if stored in numbers else 0
     return (stored or min(unnumbered)) if unnumbered else 0

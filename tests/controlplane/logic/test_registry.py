@@ -170,6 +170,33 @@ def test_what_a_host_holds_by_right_no_catalogs_word_takes_away() -> None:
     assert keys_of(world.decide(service())) == []
 
 
+def test_a_stated_address_that_is_held_stays_whatever_a_catalog_lists() -> None:
+    both = frozenset({"10.0.0.4", "10.99.0.4", "fd00::4"})
+    world = World(
+        proven=both,
+        interfaces=both,
+        catalog={WEB: {key("10.99.0.4"), key("fd00::4")}},
+        holders={key("10.0.0.4"): (HOST, WEB)},
+    )
+    decision = world.decide(service(addresses=["10.0.0.4"]))
+    assert keys_of(decision) == ["10.0.0.4:8080", "[fd00::4]:8080"]
+    assert decision.accepted[0].note == (
+        "web stays at 10.0.0.4 as services[].address says, though a catalog lists it at 10.99.0.4"
+    )
+    world.catalog = {WEB: {key("10.0.0.4"), key("10.99.0.4")}}
+    decision = world.decide(service(addresses=["10.0.0.4"]))
+    assert (keys_of(decision), decision.accepted[0].note) == (["10.0.0.4:8080"], "")
+
+
+def test_a_stated_address_that_is_no_more_the_hosts_right_is_left_for_the_catalogs() -> None:
+    world = World(
+        proven=frozenset({"10.0.0.4"}),
+        catalog={WEB: {key("10.0.0.4")}},
+        holders={key("10.7.0.4"): (HOST, WEB)},
+    )
+    assert keys_of(world.decide(service(addresses=["10.7.0.4"]))) == ["10.0.0.4:8080"]
+
+
 def test_a_refused_address_says_what_was_seen_what_is_covered_and_which_command_allows_it() -> None:
     world = World(
         source="192.168.0.4",

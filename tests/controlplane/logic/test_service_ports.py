@@ -88,6 +88,28 @@ def test_what_an_unnumbered_instance_serves(
     assert served(listed("10.0.0.1:20001"), ports) == served_port
 
 
+@pytest.mark.parametrize(
+    ("above", "added", "registered", "served_port"),
+    [
+        pytest.param((), 9999, (80,), 80, id="a number that a catalog adds moves nobody"),
+        pytest.param((), 20001, (80,), 80, id="nor does the one that was stored"),
+        pytest.param((), 9999, (80, 443), 0, id="hosts register two ports: it cannot be told"),
+        pytest.param(
+            (Port(20001),), 9999, (80,), 20001, id="a static document declares the stored"
+        ),
+        pytest.param((), 20001, (), 20001, id="no host registers it"),
+    ],
+)
+def test_what_an_unnumbered_instance_serves_where_a_catalog_adds_a_number(
+    above: tuple[Port, ...], added: int, registered: tuple[int, ...], served_port: int
+) -> None:
+    numbered = listed("10.0.0.9:1", port=added)
+    consuls = replace(service("10.0.0.2:20001", numbered), ports=(Port(added),))
+    hosts = tuple(instance(f"10.0.0.1:{n}", port=Port(n)) for n in registered)
+    ports = settled(service(ports=above), consuls, registered=hosts, stored=20001)
+    assert served(consuls.endpoints[0], ports) == served_port
+
+
 def test_an_instance_is_told_by_number_name_or_its_own_port() -> None:
     ports = settled(service(ports=(HTTP, Port(80, name="old"))))
     assert served(listed("10.0.0.1:1", port=80), ports) == 80
