@@ -130,21 +130,57 @@ def host() -> None:
 
 @host.command("grant")
 @click.argument("host_")
-@click.option("--add-service", multiple=True, metavar="[NAMESPACE/]SERVICE")
-@click.option("--add-service-account", multiple=True, metavar="[NAMESPACE/]ACCOUNT")
+@click.option(
+    "--add-service",
+    multiple=True,
+    metavar="[NAMESPACE/]SERVICE",
+    help="A service, under every account that the grant has in the namespace.",
+)
+@click.option(
+    "--add-service-account",
+    multiple=True,
+    metavar="[NAMESPACE/]ACCOUNT",
+    help="An account, for every service that the grant has in the namespace.",
+)
+@click.option(
+    "--add-service-as",
+    multiple=True,
+    nargs=2,
+    metavar="[NAMESPACE/]SERVICE ACCOUNT",
+    help="This service under this account alone.",
+)
+@click.option(
+    "--add-client",
+    multiple=True,
+    metavar="[NAMESPACE/]ACCOUNT",
+    help="An account to call others as; nothing is registered by it.",
+)
 @click.option("--add-cidr", multiple=True)
 @click.option("--remove-service", multiple=True, metavar="[NAMESPACE/]SERVICE")
 @click.option("--remove-service-account", multiple=True, metavar="[NAMESPACE/]ACCOUNT")
+@click.option("--remove-service-as", multiple=True, nargs=2, metavar="[NAMESPACE/]SERVICE ACCOUNT")
 @click.option("--remove-cidr", multiple=True)
 @output_option
 @pass_context
-def host_grant(ctx: Context, /, host_: str, **changes: tuple[str, ...]) -> None:
-    """Widen or narrow the grant of HOST, effective at once."""
+def host_grant(
+    ctx: Context, /, host_: str, **changes: tuple[str, ...] | tuple[tuple[str, str], ...]
+) -> None:
+    """Widen or narrow the grant of HOST, effective at once.
+
+    \b
+    Examples:
+      hostmesh host grant web1 --add-service-as api web      (api under account web, nothing else)
+      hostmesh host grant web1 --remove-service api
+    """
     if not any(changes.values()):
         raise BadInput("cannot change a grant without a change; see: hostmesh host grant --help")
-    body = {key: list(value) for key, value in changes.items()}
+    body = {key: [_in_words(one) for one in value] for key, value in changes.items()}
     answer = ctx.api.post("hosts", host_, "grant", body=body)
     ctx.show(answer, lambda: output.done(answer))
+
+
+def _in_words(one: str | tuple[str, str]) -> str:
+    return one if isinstance(one, str) else " as ".join(one)
 
 
 @host.command("revoke")

@@ -110,7 +110,7 @@ def test_what_a_grant_no_more_covers_is_out_everywhere_and_the_rest_goes_on(worl
     assert world.seen("api") == {"127.0.0.1:9090"}
     wait_until(lambda: not world.verdicts()["web"].accepted, what="a verdict that refuses web")
     reason = world.verdicts()["web"].reason
-    allow = f"hostmesh host grant {world.host.host_id} --add-service default/web"
+    allow = f"hostmesh host grant {world.host.host_id} --add-service-as default/web web"
     assert allow in reason
     assert world.verdicts()["api"].accepted
     shown = world.plane.api.get("services", "web")

@@ -137,7 +137,7 @@ def _granted(record: HostRecord, identity: Identity) -> Refusal | None:
         Reason.IDENTITY,
         f"cannot issue a certificate for {identity}: the grant of host {record.host_id[:8]} covers "
         f"{covers(record.grant)}; to allow it: hostmesh host grant {record.host_id} "
-        f"--add-service-account {identity}",
+        f"--add-client {identity}",
     )
 
 

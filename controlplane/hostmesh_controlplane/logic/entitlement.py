@@ -52,7 +52,7 @@ def entitled(
     account = f"{declared.namespace}/{declared.identity.service_account}"
     allow = (
         f"allow it with: hostmesh host grant {host.host_id} "
-        f"--add-service {wanted} --add-service-account {account}"
+        f"--add-service-as {wanted} {declared.identity.service_account}"
     )
     if not claims:
         raise NotAllowed(

@@ -20,15 +20,27 @@ class Name:
     name: str
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Pair:
+    """`[NAMESPACE/]SERVICE as ACCOUNT`: one service under one account, and nothing beside it."""
+
+    service: Name
+    account: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrantChange:
     """What is added and removed, in the operator's words."""
 
     add_service: tuple[Name, ...] = ()
     add_service_account: tuple[Name, ...] = ()
+    add_service_as: tuple[Pair, ...] = ()
+    add_client: tuple[Name, ...] = ()
+    """Accounts that the host may speak as, and register nothing by."""
     add_cidr: tuple[str, ...] = ()
     remove_service: tuple[Name, ...] = ()
     remove_service_account: tuple[Name, ...] = ()
+    remove_service_as: tuple[Pair, ...] = ()
     remove_cidr: tuple[str, ...] = ()
 
     @classmethod
@@ -38,9 +50,12 @@ class GrantChange:
         change = cls(
             add_service=_names(body, "add_service"),
             add_service_account=_names(body, "add_service_account"),
+            add_service_as=_pairs(body, "add_service_as"),
+            add_client=_names(body, "add_client"),
             add_cidr=body.cidrs("add_cidr"),
             remove_service=_names(body, "remove_service"),
             remove_service_account=_names(body, "remove_service_account"),
+            remove_service_as=_pairs(body, "remove_service_as"),
             remove_cidr=body.cidrs("remove_cidr"),
         )
         body.done()
@@ -59,21 +74,38 @@ def apply(grant: Grant, change: GrantChange) -> Grant:
         claims = _without_service(grant, claims, _placed(grant, name))
     for name in change.remove_service_account:
         claims = _without_account(grant, claims, _placed(grant, name))
+    for pair in change.remove_service_as:
+        claims = _without_pair(grant, claims, _placed(grant, pair.service), pair.account)
     for name in change.add_service_account:
         claims = _with_account(claims, _placed(grant, name))
     for name in change.add_service:
         claims = _with_service(claims, _placed(grant, name))
+    for pair in change.add_service_as:
+        claims = _with_pair(claims, _placed(grant, pair.service), pair.account)
+    for name in change.add_client:
+        claims = _with_client(claims, _placed(grant, name))
     return replace(grant, claims=tuple(sorted(set(claims))), cidrs=_cidrs(grant, change))
 
 
 def _names(body: RequestBody, key: str) -> tuple[Name, ...]:
-    names = []
+    return tuple(_name(body, key, text) for text in body.texts(key))
+
+
+def _name(body: RequestBody, key: str, text: str) -> Name:
+    namespace, slash, name = text.rpartition("/")
+    if slash:
+        body.pattern(key, namespace)
+    return Name(namespace, body.pattern(key, name))
+
+
+def _pairs(body: RequestBody, key: str) -> tuple[Pair, ...]:
+    pairs = []
     for text in body.texts(key):
-        namespace, slash, name = text.rpartition("/")
-        if slash:
-            body.pattern(key, namespace)
-        names.append(Name(namespace, body.pattern(key, name)))
-    return tuple(names)
+        service, as_, account = text.partition(" as ")
+        if not as_:
+            raise body.refused(key, f"expected SERVICE as ACCOUNT, not {text!r}")
+        pairs.append(Pair(_name(body, key, service), body.pattern(key, account)))
+    return tuple(pairs)
 
 
 def _placed(grant: Grant, name: Name) -> Name:
@@ -98,7 +130,20 @@ def _without_account(grant: Grant, claims: tuple[Claim, ...], name: Name) -> tup
 def _without_service(grant: Grant, claims: tuple[Claim, ...], name: Name) -> tuple[Claim, ...]:
     """Take a service away and leave its account: the host's apps go on calling others."""
     gone = {c for c in claims if (c.namespace, c.service) == (name.namespace, name.name)}
-    left = _without(grant, claims, gone, name)
+    return _as_clients(_without(grant, claims, gone, name), gone)
+
+
+def _without_pair(
+    grant: Grant, claims: tuple[Claim, ...], name: Name, account: str
+) -> tuple[Claim, ...]:
+    """Take one service from one account; both stay with whoever else has them."""
+    gone = {Claim(name.namespace, account, name.name)}.intersection(claims)
+    what = Name(name.namespace, f"{name.name} as {account}")
+    return _as_clients(_without(grant, claims, gone, what), gone)
+
+
+def _as_clients(left: tuple[Claim, ...], gone: set[Claim]) -> tuple[Claim, ...]:
+    """Leave the accounts that registered what is gone and have nothing else any more."""
     kept = {(c.namespace, c.service_account) for c in left}
     bare = (replace(c, service="") for c in gone if (c.namespace, c.service_account) not in kept)
     return (*left, *bare)
@@ -132,6 +177,18 @@ def _with_service(claims: tuple[Claim, ...], name: Name) -> tuple[Claim, ...]:
         for account in sorted(accounts) or (account_of(name.name),)
     )
     return (*kept, *added)
+
+
+def _with_pair(claims: tuple[Claim, ...], name: Name, account: str) -> tuple[Claim, ...]:
+    """Let one account register one service: no other account gets it, it gets no other service."""
+    bare = Claim(name.namespace, account)
+    return (*(c for c in claims if c != bare), Claim(name.namespace, account, name.name))
+
+
+def _with_client(claims: tuple[Claim, ...], name: Name) -> tuple[Claim, ...]:
+    """Let one more account hold a certificate, by which nothing is registered."""
+    known = any((c.namespace, c.service_account) == (name.namespace, name.name) for c in claims)
+    return claims if known else (*claims, Claim(name.namespace, name.name))
 
 
 def _cidrs(grant: Grant, change: GrantChange) -> tuple[str, ...]:

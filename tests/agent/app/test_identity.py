@@ -173,9 +173,9 @@ def test_a_refusal_keeps_what_is_held_and_a_changed_grant_asks_again(play: Play)
             await world.clock.settle()
             assert _phase(service, other) is Phase.REFUSED
             (why,) = [s.why for s in service.status() if s.identity == other]
-            assert "--add-service-account default/payments" in why
+            assert "--add-client default/payments" in why
             assert _phase(service, REVIEWS) is Phase.HELD
-            change = GrantChange.parse({"add_service_account": ["payments"]})
+            change = GrantChange.parse({"add_client": ["default/payments"]})
             host = await world.authority.grant_change(world.membership.host_id, change)
             service.grant_changed(host.grant)
             await world.clock.settle()

@@ -116,9 +116,9 @@ def test_a_refusal_names_what_is_covered_and_the_command_that_would_allow_it(pla
         refused = await world.authority.issue(joined.host_id, new_key().csr_der, other)
         assert isinstance(refused, Refusal)
         assert "covers services default/reviews" in refused.text
-        allow = f"hostmesh host grant {joined.host_id} --add-service-account default/payments"
+        allow = f"hostmesh host grant {joined.host_id} --add-client default/payments"
         assert allow in refused.text
-        change = GrantChange.parse({"add_service_account": ["default/payments"]})
+        change = GrantChange.parse({"add_client": ["default/payments"]})
         await world.authority.grant_change(joined.host_id, change)
         allowed = await world.authority.issue(joined.host_id, new_key().csr_der, other)
         assert isinstance(allowed, Issued)

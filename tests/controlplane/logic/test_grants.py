@@ -74,6 +74,41 @@ CHANGES: dict[str, tuple[Rows, dict[str, list[str]], Rows]] = {
         {"remove_service": ["old"], "add_service": ["new"]},
         [("default", "web", "new")],
     ),
+    "one service under one account, and no other pair": (
+        [("default", "web", "web")],
+        {"add_service_as": ["default/api as api"]},
+        [("default", "api", "api"), ("default", "web", "web")],
+    ),
+    "a client's own account gets its first service": (
+        [("default", "batch", ""), ("default", "cron", "")],
+        {"add_service_as": ["web as batch"]},
+        [("default", "batch", "web"), ("default", "cron", "")],
+    ),
+    "one pair is taken away": (
+        [("default", "a", "x"), ("default", "a", "y"), ("default", "b", "x")],
+        {"remove_service_as": ["x as a"]},
+        [("default", "a", "y"), ("default", "b", "x")],
+    ),
+    "an account's last pair leaves it as a client": (
+        [("default", "a", "x"), ("default", "b", "x")],
+        {"remove_service_as": ["default/x as a"]},
+        [("default", "a", ""), ("default", "b", "x")],
+    ),
+    "one pair for another": (
+        [("default", "web", "web")],
+        {"remove_service_as": ["web as web"], "add_service_as": ["web as front"]},
+        [("default", "front", "web"), ("default", "web", "")],
+    ),
+    "an account to speak as registers nothing": (
+        [("default", "web", "web")],
+        {"add_client": ["default/payments"]},
+        [("default", "payments", ""), ("default", "web", "web")],
+    ),
+    "an account to speak as that is there": (
+        [("default", "web", "web")],
+        {"add_client": ["web"]},
+        [("default", "web", "web")],
+    ),
     "what is there already": (
         [("default", "web", "web")],
         {"add_service": ["web"], "add_service_account": ["web"]},
@@ -114,6 +149,21 @@ WRONG: dict[str, tuple[Rows, dict[str, object], str]] = {
         {"remove_service": ["wbe"]},
         "cannot remove default/wbe: the grant covers services default/web",
     ),
+    "a pair that is not there": (
+        [("default", "web", "web"), ("default", "api", "api")],
+        {"remove_service_as": ["web as api"]},
+        "cannot remove default/web as api: the grant covers services default/web, default/api",
+    ),
+    "a pair without an account": (
+        [],
+        {"add_service_as": ["web"]},
+        "expected SERVICE as ACCOUNT, not 'web'",
+    ),
+    "a pair with a name that is none": (
+        [],
+        {"add_service_as": ["web as We b"]},
+        "is no name or pattern",
+    ),
     "an account that is not there": (
         [("default", "web", "web")],
         {"remove_service_account": ["api"]},
@@ -139,6 +189,15 @@ def test_no_change_is_made_by(case: str) -> None:
     with pytest.raises(BadInput, match=r"^cannot ") as caught:
         grants.apply(_grant(before), GrantChange.parse(change))
     assert words in str(caught.value)
+
+
+def test_what_a_refusal_suggests_gives_one_pair_and_no_other() -> None:
+    grant = Grant((Claim("default", "web", "web"),))
+    after = grants.apply(grant, GrantChange.parse({"add_service_as": ["default/api as api"]}))
+    web, api = Identity("default", "web"), Identity("default", "api")
+    assert after.allows_service(api, "api")
+    assert not after.allows_service(web, "api")
+    assert not after.allows_service(api, "web")
 
 
 names = st.sampled_from(["a", "b", "c"])
