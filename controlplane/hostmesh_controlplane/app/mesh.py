@@ -91,6 +91,9 @@ class Mesh:
         self._inputs: asyncio.Queue[tuple[Input, asyncio.Future[Step] | None]] = asyncio.Queue()
         self._versions: dict[tuple[Table, str], int] = {}
         self._taken: dict[str, str] = {}
+        self._full = False
+        """Whether every address was found taken: to look through a large range again costs the
+        event loop half a second, with each input about a name that waits for one."""
 
     async def start(self) -> None:
         """Load what is stored of services: virtual addresses, states, inbound modes."""
@@ -234,7 +237,7 @@ class Mesh:
 
     async def _allocated(self, wanted: WantedVip) -> VipRecord:
         while True:
-            record = vips.allocate(wanted, ranges=self._ranges, taken=self._taken)
+            record = self._free(wanted)
             key = vips.address_key(record.vip4)
             try:
                 await self._until_done(
@@ -252,6 +255,15 @@ class Mesh:
             else:
                 self._taken[record.vip4] = wanted.host
                 return record
+
+    def _free(self, wanted: WantedVip) -> VipRecord:
+        if self._full:
+            raise vips.full(wanted, self._ranges)
+        try:
+            return vips.allocate(wanted, ranges=self._ranges, taken=self._taken)
+        except vips.RangeFull:
+            self._full = True
+            raise
 
     async def _put(self, table: Table, key: str, value: bytes) -> None:
         """Write what this process alone decides; a version that moved is read again."""

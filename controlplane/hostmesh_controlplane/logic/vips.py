@@ -79,6 +79,10 @@ def _networks(
     return four, six
 
 
+class RangeFull(BadInput):
+    """Every pair of the ranges is given away."""
+
+
 def candidates(host: str, ranges: VipRanges) -> Iterator[tuple[str, str]]:
     """Give the pairs to try for a host, the wanted one first, every pair of the ranges once."""
     size = ranges.size
@@ -95,14 +99,19 @@ def allocate(
     taken: Container[str],
 ) -> VipRecord:
     """Choose the pair for a new host name. `taken` holds the IPv4 addresses that are given away,
-    those of services that have gone included. Raises BadInput where the range is full.
+    those of services that have gone included. Raises BadInput (`full`) where all are.
     """
     for vip4, vip6 in candidates(wanted.host, ranges):
         if vip4 not in taken:
             return VipRecord(vip4, vip6, wanted.port)
-    raise BadInput(
+    raise full(wanted, ranges)
+
+
+def full(wanted: WantedVip, ranges: VipRanges) -> RangeFull:
+    """Say that no pair is left: none is ever given back, so it stays so."""
+    return RangeFull(
         f"cannot give {wanted.host} a virtual address: all {ranges.size} of {ranges.vip4} are "
-        "taken; widen vip4_range, or forget services that are gone for good"
+        "taken, also by services that are gone; widen vip4_range"
     )
 
 

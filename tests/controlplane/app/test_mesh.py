@@ -1,12 +1,13 @@
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from hostmesh_controlplane.app.mesh import Mesh, Times
 from hostmesh_controlplane.edges.store_sqlite import SqliteStore
-from hostmesh_controlplane.logic import merge
+from hostmesh_controlplane.logic import merge, vips
 from hostmesh_controlplane.logic.catalog import CatalogEndpoint, CatalogService, SourceChanged
 from hostmesh_controlplane.logic.draft import Rules
 from hostmesh_controlplane.logic.store import Conflict, Record, Table
@@ -85,6 +86,30 @@ def test_an_address_that_another_replica_took_is_not_given_again(tmp_path: Path)
         assert mesh.find(WEB).vip4 == ranges.pair(5)[0]
 
     _run(tmp_path / "s.db", play, ranges)
+
+
+def test_a_full_range_is_looked_through_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+
+    def candidates(host: str, ranges: VipRanges) -> Iterator[tuple[str, str]]:
+        looked.append(host)
+        return (ranges.pair(number) for number in range(ranges.size))
+
+    monkeypatch.setattr(vips, "candidates", candidates)
+    one = VipRanges("240.240.0.0/30", "fd48:6d65:7368::/126")
+
+    async def play(mesh: Mesh, _: SqliteStore[Record]) -> None:
+        for host in "abcde":
+            listed = _input(_listed(f"{host}.default.mesh.internal", "10.0.0.1"))
+            with suppress(BadInput):
+                await mesh.apply(listed)
+        with pytest.raises(BadInput, match=r"cannot give e\.default.* widen vip4_range$"):
+            await mesh.apply(_input(_listed("e.default.mesh.internal", "10.0.0.2")))
+        assert [host[0] for host in looked] == ["a", "b", "c"]
+
+    _run(tmp_path / "s.db", play, one)
 
 
 def test_a_full_range_refuses_the_new_and_keeps_the_rest_going(tmp_path: Path) -> None:
