@@ -33,8 +33,9 @@ from hostmesh_agent.edges.clock import SystemClock
 from hostmesh_agent.edges.identity_disk import IdentityDisk, StoredIdentity
 from hostmesh_agent.edges.own_processes import Kind
 from hostmesh_agent.edges.users import User
-from hostmesh_agent.logic import differences, findings, join_screen
-from hostmesh_agent.logic.findings import Accepted, Code, Finding
+from hostmesh_agent.logic import accepting, differences, join_screen
+from hostmesh_agent.logic.accepting import Accepted
+from hostmesh_agent.logic.findings import Code, Finding
 from hostmesh_core.errors import BadInput, HostmeshError, Unreachable
 from hostmesh_core.host_layout import HostLayout
 from hostmesh_core.token import JoinToken
@@ -138,9 +139,9 @@ def _read(order: Order, token_text: str | None, say: Say) -> _Host:
     runner_file.settings(config, order.layout, agent=agent)  # an Envoy is there that will do
     say("looking at the apps of this host")
     found = looking.look(config, agent, order.layout)
-    stops = findings.stopping(found, accepted)
+    stops = accepting.stopping(found, accepted)
     if stops:
-        raise BadInput(findings.refusal(stops))
+        raise BadInput(accepting.refusal(stops))
     return _Host(config, order.layout, agent, envoy, found)
 
 

@@ -25,7 +25,7 @@ from hostmesh_agent.edges.app_probe import Call, Spoken
 from hostmesh_agent.edges.as_user import run_as
 from hostmesh_agent.edges.listeners import Socket
 from hostmesh_agent.edges.users import User
-from hostmesh_agent.logic import address_rules, findings, redirect
+from hostmesh_agent.logic import accepting, address_rules, findings, redirect
 from hostmesh_agent.logic.address_rules import AddressRule
 from hostmesh_agent.logic.findings import Finding, Heard, Listener, Observed, Severity
 from hostmesh_core.host_layout import HostLayout
@@ -72,14 +72,14 @@ def _foreseen(config: AgentConfig) -> Mapping[int, str]:
 
 def stops(found: Sequence[Finding]) -> bool:
     """Tell whether a join would stop at these."""
-    return bool(findings.stopping(found, findings.Accepted()))
+    return bool(accepting.stopping(found, accepting.Accepted()))
 
 
 def as_text(found: Sequence[Finding]) -> str:
     """Give the findings for a person."""
     if not found:
         return "nothing was found that callers would notice"
-    return "\n".join(line for each in found for line in findings.lines(each))
+    return "\n".join(line for each in found for line in accepting.lines(each))
 
 
 def as_values(found: Sequence[Finding]) -> list[dict[str, str]]:

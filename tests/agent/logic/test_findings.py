@@ -7,15 +7,12 @@ from hostmesh_agent.logic import findings
 from hostmesh_agent.logic.address_rules import AddressRule
 from hostmesh_agent.logic.findings import (
     MEANINGS,
-    Accepted,
     Code,
-    Finding,
     Heard,
     Listener,
     Observed,
     Severity,
 )
-from hostmesh_core.errors import BadInput
 from hostmesh_core.model import InboundMode, Protocol
 
 STOPS, WARNS = Severity.STOPS, Severity.WARNS
@@ -233,39 +230,6 @@ def test_a_port_of_the_proxy_s_own_that_is_taken_stops() -> None:
     assert "ports.inbound" in given[0].text
     ours = [Listener(address="0.0.0.0", port=15006, process="envoy", ours=True)]
     assert findings.of_host(whole, ours) == []
-
-
-def stop(code: Code, service: str = "web") -> Finding:
-    return Finding(code=code, severity=STOPS, service=service, text="is so", cure="do this")
-
-
-def test_what_is_accepted_does_not_stop() -> None:
-    whole = config(web(), web(name="api", port=81))
-    first, second = stop(Code.SPEAKS_FIRST), stop(Code.SPEAKS_FIRST, "api")
-    every, one = (Accepted.parse([t], whole) for t in ("speaks-first", "speaks-first:api"))
-    assert findings.stopping([first, second], every) == []
-    assert findings.stopping([first, second], one) == [first]
-    assert findings.stopping([first], Accepted()) == [first]
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        pytest.param("speak-first", 'did you mean "speaks-first"?', id="a finding misspelt"),
-        pytest.param("speaks-first:wbe", 'did you mean "web"?', id="a service misspelt"),
-    ],
-)
-def test_what_cannot_be_accepted(text: str, words: str) -> None:
-    with pytest.raises(BadInput, match="cannot accept") as refused:
-        Accepted.parse([text], config(web()))
-    assert words in str(refused.value)
-
-
-def test_the_refusal_names_cures_and_the_way_on() -> None:
-    said = findings.refusal([stop(Code.SPEAKS_FIRST)])
-    assert said.startswith("cannot join without breaking callers; nothing was changed")
-    assert "cure: do this" in said
-    assert said.endswith("--accept speaks-first:web")
 
 
 def test_the_docs_have_every_finding() -> None:
