@@ -35,6 +35,7 @@ events {}
 http { access_log off; include /run/nginx.d/*.conf; }
 """
 NGINX_SITE = """
+geo $inside { default 0; 10.77.0.0/24 1; }
 server { listen 8088; location / { return 200; } location /in { allow 10.0.0.0/8; deny all; } }
 """
 LISTENS = """
@@ -57,6 +58,7 @@ SERVICES = {
     "redis-password": "port: 6380",
     "mail-http": "port: 2525, protocol: http, service_port: 81, mesh_port: 12526",
     "postgres": "port: 5432",
+    "postgres-local": "port: 5432, service_port: 5433, listen: '127.0.0.1:5432', mesh_port: 15432",
     "docker": "port: 8090",
 }
 EXPECTED = {
@@ -73,6 +75,7 @@ EXPECTED = {
     "redis-password": [],
     "mail-http": ["stops other-protocol"],
     "postgres": ["stops judges-by-address"],
+    "postgres-local": ["stops judges-by-address"],
     "docker": ["stops docker-published"],
     "": ["stops port-taken"],
 }
@@ -100,7 +103,9 @@ def start_all(host: Host) -> None:
     host.spawn("redis-password", [*redis, "6380", "--requirepass", "of the lab"])
     # It takes a database's place by its name, its folder and its file of rules.
     host.write(
-        "/run/pg/pg_hba.conf", "local all all peer\nhost all all 10.77.0.0/24 scram-sha-256\n"
+        "/run/pg/pg_hba.conf",
+        "local all all peer\nhost all all 10.77.0.0/24 scram-sha-256\n"
+        "host all all 127.0.0.1/32 trust\n",
     )
     host.run(["ln", "-s", sys.executable, "/run/postgres"])
     host.spawn("postgres", ["/run/postgres", "-c", LISTENS, "5432", "-D", "/run/pg"])
@@ -159,9 +164,14 @@ def test_what_is_found_of_each(looked: Looked, service: str) -> None:
 @pytest.mark.parametrize(
     ("service", "words"),
     [
-        pytest.param("nginx", "/run/nginx.d/site.conf:2", id="nginx, in an included file"),
+        pytest.param(
+            "nginx", "/run/nginx.d/site.conf:2: geo $inside", id="nginx, in an included file"
+        ),
         pytest.param(
             "postgres", "/run/pg/pg_hba.conf:2: host all all 10.77.0.0/24", id="PostgreSQL"
+        ),
+        pytest.param(
+            "postgres-local", "/run/pg/pg_hba.conf:3: host all all 127.0.0.1/32 trust", id="trust"
         ),
         pytest.param("redis", "protected-mode yes", id="Redis"),
         pytest.param("docker", "DNAT to 172.17.0.2:80", id="Docker"),

@@ -17,6 +17,7 @@ from hostmesh_agent.edges import (
     app_probe,
     docker,
     foreseen,
+    interfaces,
     listeners,
     own_processes,
     users,
@@ -28,6 +29,7 @@ from hostmesh_agent.edges.users import User
 from hostmesh_agent.logic import accepting, address_rules, findings, redirect
 from hostmesh_agent.logic.address_rules import AddressRule
 from hostmesh_agent.logic.findings import Finding, Heard, Listener, Observed, Severity
+from hostmesh_agent.logic.seen_source import SeenSource, seen_source
 from hostmesh_core.host_layout import HostLayout
 from hostmesh_core.model import Protocol
 
@@ -49,7 +51,7 @@ def look(config: AgentConfig, agent: User, layout: HostLayout) -> list[Finding]:
             heard=Heard(first=spoken.first, tls=spoken.tls, answer=spoken.answer),
             published=published.get(service.port, ""),
             firewall=firewall.get(service.endpoint_port, ""),
-            rules=tuple(_rules(mine, agent)),
+            rules=tuple(_rules(mine, agent, _source(config, service))),
         )
         found += findings.of_service(config, service, seen)
     return sorted(found, key=lambda each: each.severity is Severity.WARNS)
@@ -101,6 +103,11 @@ def as_json(found: Sequence[Finding]) -> str:
     return json.dumps(as_values(found), indent=2)
 
 
+def _source(config: AgentConfig, service: ServiceConfig) -> SeenSource:
+    captured = findings.is_captured(config, service)
+    return seen_source(service, captured=captured, own=interfaces.own_addresses())
+
+
 def _of_port(sockets: Sequence[Socket], port: int) -> list[Socket]:
     return [each for each in sockets if each.port == port]
 
@@ -148,17 +155,17 @@ async def _listen_to(call: Call | None) -> Spoken:
     return Spoken() if call is None else await app_probe.listen_to(call)
 
 
-def _rules(mine: Sequence[Socket], agent: User) -> list[AddressRule]:
+def _rules(mine: Sequence[Socket], agent: User, source: SeenSource) -> list[AddressRule]:
     """Give the rules by address of whoever listens; each program once."""
     found: dict[str, list[AddressRule]] = {}
     for owner in mine:
         known = app_files.software(owner)
         if known and known not in found:
-            found[known] = _READERS[known](owner, agent)
+            found[known] = _READERS[known](owner, agent, source)
     return [rule for rules in found.values() for rule in rules]
 
 
-def _postgres(owner: Socket, _: User) -> list[AddressRule]:
+def _postgres(owner: Socket, _: User, source: SeenSource) -> list[AddressRule]:
     folder = app_files.option(owner.command, "-D") or app_files.working_folder(owner.pid)
     config = app_files.option(owner.command, "config_file") or f"{folder}/postgresql.conf"
     stated = address_rules.postgres_hba_file(app_files.read(owner.pid, config) or "")
@@ -166,10 +173,10 @@ def _postgres(owner: Socket, _: User) -> list[AddressRule]:
     text = app_files.read(owner.pid, file)
     if text is None:
         return address_rules.unreadable("PostgreSQL", file)
-    return address_rules.postgres(text, file)
+    return address_rules.postgres(text, file, source)
 
 
-def _nginx(owner: Socket, _: User) -> list[AddressRule]:
+def _nginx(owner: Socket, _: User, source: SeenSource) -> list[AddressRule]:
     title = " ".join(owner.command)  # a process names itself in one word
     if "worker process" in title:
         title = " ".join(listeners.parent_command(owner.pid))
@@ -187,34 +194,34 @@ def _nginx(owner: Socket, _: User) -> list[AddressRule]:
         if text is None:
             found += address_rules.unreadable("nginx", file)
             continue
-        found += address_rules.nginx(text, file)
+        found += address_rules.nginx(text, file, source)
         for pattern in address_rules.nginx_includes(text):
             waiting += app_files.matching(owner.pid, str(PurePosixPath(base) / pattern))
     return found
 
 
-def _postfix(owner: Socket, _: User) -> list[AddressRule]:
+def _postfix(owner: Socket, _: User, source: SeenSource) -> list[AddressRule]:
     file = "/etc/postfix/main.cf"
     text = app_files.read(owner.pid, file)
     if text is None:
         return address_rules.unreadable("Postfix", file)
-    return address_rules.postfix(text, file)
+    return address_rules.postfix(text, file, source)
 
 
-def _redis(owner: Socket, agent: User) -> list[AddressRule]:
+def _redis(owner: Socket, agent: User, source: SeenSource) -> list[AddressRule]:
     where = findings.dialled_address(owner.address)
     said = run_as(agent, lambda: {"answer": app_files.ask_redis(where, owner.port).hex()})
-    told = address_rules.redis_answer(bytes.fromhex(str(said["answer"])))
+    told = address_rules.redis_answer(bytes.fromhex(str(said["answer"])), source)
     if told is not None:
         return told
     for file in ("/etc/redis/redis.conf", "/etc/redis.conf"):
         text = app_files.read(owner.pid, file)
         if text is not None:
-            return address_rules.redis(text, file)
+            return address_rules.redis(text, file, source)
     return address_rules.unreadable("Redis", "redis.conf")
 
 
-def _mariadb(_: Socket, __: User) -> list[AddressRule]:
+def _mariadb(_: Socket, __: User, ___: SeenSource) -> list[AddressRule]:
     return address_rules.mariadb()
 
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from hostmesh_agent.config import AgentConfig, ServiceConfig
 from hostmesh_agent.logic.address_rules import AddressRule
+from hostmesh_agent.logic.seen_source import is_loopback, seen_source
 from hostmesh_core.addresses import split_host_port
 from hostmesh_core.model import InboundMode, Protocol
 
@@ -141,9 +142,14 @@ def of_host(config: AgentConfig, listeners: Iterable[Listener]) -> list[Finding]
     ]
 
 
+def is_captured(config: AgentConfig, service: ServiceConfig) -> bool:
+    """Tell whether the rules lead the app's own port into Envoy."""
+    return config.capture.enabled and not service.mesh_port
+
+
 def of_service(config: AgentConfig, service: ServiceConfig, seen: Observed) -> list[Finding]:
     """Give what was seen of one app."""
-    about = _About(service, captured=config.capture.enabled and not service.mesh_port)
+    about = _About(service, captured=is_captured(config, service))
     where, walled = _where(about, seen), _walled(about, seen.firewall)
     if where is not None and where.severity is Severity.WARNS:
         found = [where, walled]  # nothing answers: nothing was heard
@@ -176,12 +182,14 @@ class _About:
         )
 
     @property
+    def unmeshed_enter(self) -> bool:
+        """Whether callers without a mesh get through Envoy to the app, by whichever port."""
+        return self.service.inbound is not InboundMode.STRICT
+
+    @property
     def source(self) -> str:
         """Give where Envoy's connections to the app come from."""
-        address = split_host_port(self.service.listen)[0] if self.service.listen else ""
-        if address and (not self.captured or _is_loopback(address)):
-            return address
-        return "127.0.0.6 (::6)" if self.captured else "this host's own address"
+        return seen_source(self.service, captured=self.captured).text
 
     @property
     def mesh_port(self) -> str:
@@ -206,10 +214,13 @@ def _where(about: _About, seen: Observed) -> Finding | None:
         text = "is not up: nothing listens there"
         cure = "start the app; it registers as soon as the app answers"
         return about.finding(Code.NOT_LISTENING, text, cure, stops=False)
-    if all(_is_loopback(each.address) for each in listeners):
+    if all(is_loopback(each.address) for each in listeners):
         address = "127.0.0.1" if any(":" not in each.address for each in listeners) else "[::1]"
         text = "listens on loopback alone: neither callers nor Envoy would reach it"
-        cure = f"`listen: '{address}:{port}'` for {service.name} in agent.yaml"
+        cure = (
+            f"`listen: '{address}:{port}'` for {service.name} in agent.yaml, if the app may take "
+        )
+        cure += "callers from afar for its own host's"
         return about.finding(Code.LOOPBACK_ONLY, text, cure, stops=True)
     return None
 
@@ -292,32 +303,46 @@ def _is_http2(answer: bytes) -> bool:
 
 
 def _judging(about: _About, rules: Sequence[AddressRule]) -> list[Finding]:
-    """Say once per program where it judges by address."""
+    """Say once per program where it judges by address, first what lets everybody in."""
     found = []
     for software in dict.fromkeys(rule.software for rule in rules):
         mine = [rule for rule in rules if rule.software == software]
+        mine.sort(key=lambda rule: not rule.local)
+        local = mine[0].local
         more = f" and {len(mine) - 1} more" if len(mine) > 1 else ""
         text = f"is {software}, which judges by source address ({mine[0]}{more}) and would see "
         text += f"{about.source} instead of its callers"
-        cure = (
-            f"{about.mesh_port} for {about.service.name} in agent.yaml, so that callers without a "
-            "mesh reach the app as before, or leave this port out until all callers are in the mesh"
-        )
-        if not about.open:
-            cure = f"let {about.source} in for callers of the mesh, in {software}'s own rules"
-        found.append(about.finding(Code.JUDGES_BY_ADDRESS, text, cure, stops=about.open))
+        if local:
+            text += ": whoever comes through Envoy would be let in like a caller on this host"
+        cure = _cure_of_judging(about, software, local=local)
+        stops = about.open or (local and about.unmeshed_enter)
+        found.append(about.finding(Code.JUDGES_BY_ADDRESS, text, cure, stops=stops))
     return found
+
+
+def _cure_of_judging(about: _About, software: str, *, local: bool) -> str:
+    name, source = about.service.name, about.source
+    if local:
+        tightened = f"let {software}'s own rules ask {source} for a password"
+        if not about.unmeshed_enter:
+            return f"every workload of the mesh comes from there: {tightened}"
+        if about.captured:
+            strict = f"{about.mesh_port}, `inbound: strict` for {name} in agent.yaml, so that only "
+            strict += "the mesh comes through Envoy and others reach the app as before"
+        else:
+            strict = f"`inbound: strict` for {name} in agent.yaml, so that only the mesh comes in"
+        return f"{strict}; and {tightened}"
+    if about.open:
+        return (
+            f"{about.mesh_port} for {name} in agent.yaml, so that callers without a mesh reach "
+            "the app as before, or leave this port out until all callers are in the mesh"
+        )
+    return f"let {source} in for callers of the mesh, in {software}'s own rules"
 
 
 def _shown(data: bytes) -> str:
     text = "".join(chr(c) if 32 <= c < 127 else "." for c in data[:24])
     return f"its first bytes: {text!r}"
-
-
-def _is_loopback(address: str) -> bool:
-    parsed = ipaddress.ip_address(address)
-    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
-    return (mapped or parsed).is_loopback
 
 
 def _covers(bound: str, wanted: str) -> bool:

@@ -19,6 +19,9 @@ STOPS, WARNS = Severity.STOPS, Severity.WARNS
 EVERYWHERE = Listener(address="0.0.0.0", port=8080, process="app")
 LOOPBACK = Listener(address="127.0.0.1", port=8080, process="app")
 RULE = AddressRule("PostgreSQL", "/etc/pg_hba.conf:7", "host all all 10.0.0.0/8 md5")
+LOCAL = AddressRule(
+    "PostgreSQL", "/etc/pg_hba.conf:2", "host all all 127.0.0.1/32 trust", local=True
+)
 GREETING = Heard(first=b"220 mail ESMTP\r\n")
 SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 
@@ -161,6 +164,24 @@ def found(service: ServiceConfig, observed: Observed) -> list[tuple[Code, Severi
             [(Code.JUDGES_BY_ADDRESS, STOPS)],
             id="judges by address, plaintext through Envoy",
         ),
+        pytest.param(
+            web(listen="127.0.0.1:8080"),
+            seen(rules=(LOCAL,)),
+            [(Code.JUDGES_BY_ADDRESS, STOPS)],
+            id="trusts its own host, and everybody would look like that",
+        ),
+        pytest.param(
+            web(mesh_port=18080, listen="127.0.0.1:8080"),
+            seen(rules=(RULE, LOCAL)),
+            [(Code.JUDGES_BY_ADDRESS, STOPS)],
+            id="trusts its own host, and a mesh_port takes plaintext too",
+        ),
+        pytest.param(
+            web(mesh_port=18080, listen="127.0.0.1:8080", inbound=InboundMode.STRICT),
+            seen(rules=(LOCAL,)),
+            [(Code.JUDGES_BY_ADDRESS, WARNS)],
+            id="trusts its own host, and the mesh alone enters",
+        ),
     ],
 )
 def test_what_is_seen_of_an_app(
@@ -220,6 +241,31 @@ def test_what_a_judging_app_would_see_is_named(service: ServiceConfig, source: s
     assert f"would see {source} instead" in finding.text
     if service.mesh_port:
         assert f"let {source} in" in finding.cure
+
+
+@pytest.mark.parametrize(
+    ("more", "captured", "words"),
+    [
+        pytest.param({}, True, "`mesh_port: 18080`, `inbound: strict` for web", id="captured"),
+        pytest.param({"mesh_port": 18080}, True, "`inbound: strict` for web", id="a mesh_port"),
+        pytest.param({"mesh_port": 18080}, False, "`inbound: strict` for web", id="explicit mode"),
+        pytest.param(
+            {"inbound": InboundMode.STRICT}, True, "every workload of the mesh", id="strict"
+        ),
+    ],
+)
+def test_what_trusts_its_own_host_is_named_first_with_both_cures(
+    more: dict[str, object], words: str, *, captured: bool
+) -> None:
+    service = web(listen="127.0.0.1:8080", **more)
+    whole = config(service, captured=captured)
+    (finding,) = findings.of_service(whole, service, seen(rules=(RULE, LOCAL)))
+    assert "(/etc/pg_hba.conf:2: host all all 127.0.0.1/32 trust and 1 more)" in finding.text
+    assert "let in like a caller on this host" in finding.text
+    assert finding.cure.startswith(words)
+    assert "ask 127.0.0.1 for a password" in finding.cure
+    strict = more.get("inbound") is InboundMode.STRICT
+    assert finding.severity is (WARNS if strict else STOPS)
 
 
 def test_a_port_of_the_proxy_s_own_that_is_taken_stops() -> None:
