@@ -1,15 +1,22 @@
 """A host leaves, or is shut down, while it serves and calls: what its Envoy has begun, it ends."""
 
+import shutil
+import signal
 import socket
 import threading
 import time
+from pathlib import Path
 
+from hostmesh_agent.redirector import families
+from hostmesh_core.host_layout import HostLayout
 from hostmesh_ctl.demo import inside
 from hostmesh_ctl.demo.hosts import Lab
 from hostmesh_ctl.demo.mesh import wait_for
+from hostmesh_ctl.demo.processes import send
 from hostmesh_testing.lab_mesh import Called, LabMesh, call, start_app, virtual_address
 
 PORT = 9080
+LAYOUT = HostLayout()
 WEB = f"{{name: web, port: {PORT}, protocol: http}}"
 SLOW_SECONDS = 8.0
 """Longer than the agent takes to see that the workers of a draining Envoy say not ready."""
@@ -84,4 +91,49 @@ def test_what_is_under_way_outlives_the_end_of_run_all(lab: Lab) -> None:
         assert agent.envoy_pids() == []
     assert [answer.status for answer in got] == [200, 200]
     assert "HOSTMESH" not in client.run(["iptables-save"]).stdout
+    assert call(bare, "web", PORT, address=server.ipv4).status == 200
+
+
+def test_ports_are_given_back_before_envoy_ends_whatever_the_agent_says(lab: Lab) -> None:
+    """Nobody can ask the agent, and its last word is that all is to stay."""
+    mesh = LabMesh(lab)
+    server, bare = mesh.host("server"), mesh.host("bare")
+    start_app(server, "http", "web", PORT)
+    agent = mesh.join(server, [WEB])
+    mesh.wait_meshed("web", 1)
+    server.path(LAYOUT.control_socket).unlink()
+    got: list[Called] = []
+    path = f"/?delay={STOPPED_SLOW_SECONDS:g}"
+
+    def slow() -> None:
+        got.append(call(bare, "web", PORT, address=server.ipv4, path=path, seconds=30.0))
+
+    waiting = threading.Thread(target=slow)
+    waiting.start()
+    time.sleep(0.5)
+    send(agent.process.pid, signal.SIGTERM)
+    chain = families.inbound_chain(LAYOUT.instance)
+    wait_for("the ports", lambda: chain not in server.run(["iptables-save"]).stdout)
+    assert agent.envoy_pids()
+    assert call(bare, "web", PORT, address=server.ipv4).status == 200
+    waiting.join()
+    assert agent.process.stop(seconds=40.0) == 0
+    assert [answer.status for answer in got] == [200]
+    assert "the agent's drain: cannot" in agent.process.said()
+
+
+def test_rules_that_stay_are_said_at_the_end_of_run_all(lab: Lab) -> None:
+    mesh = LabMesh(lab)
+    server, bare = mesh.host("server"), mesh.host("bare")
+    start_app(server, "http", "web", PORT)
+    agent = mesh.join(server, [WEB])
+    mesh.wait_meshed("web", 1)
+    tool = str(Path(shutil.which("iptables-restore") or "").resolve())
+    server.run(["mount", "--bind", shutil.which("false") or "", tool])
+    assert agent.process.stop(seconds=90.0) == 1
+    said = agent.process.said()
+    assert "cannot take the rules out: cannot run iptables" in said
+    assert "this is done: hostmesh-agent redirect remove" in said
+    server.run(["umount", tool])
+    agent.command("redirect", "remove")
     assert call(bare, "web", PORT, address=server.ipv4).status == 200

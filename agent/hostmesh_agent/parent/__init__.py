@@ -12,14 +12,12 @@ from dataclasses import dataclass
 
 from hostmesh_agent.edges import folders, lock_file, made_folders, users
 from hostmesh_agent.edges.users import User
-from hostmesh_agent.parent import processes
+from hostmesh_agent.parent import ending, one_shot, processes
 from hostmesh_agent.parent.keeper import Keeper, say
 from hostmesh_agent.parent.processes import Program
 from hostmesh_core.errors import BadInput, HostmeshError
 from hostmesh_core.host_layout import DEFAULT_INSTANCE, HostLayout
 from hostmesh_core.ids import is_dns_label
-
-COMPILE_SECONDS = 60
 
 WEAKER = (
     "running as an ordinary user, which is weaker in three ways:",
@@ -90,7 +88,7 @@ def parse(arguments: list[str]) -> Options:
 def run(options: Options) -> None:
     """Make the folders and files, keep the programs running until told to end, then end them.
 
-    Raises BadInput before anything is started.
+    Raises BadInput before anything is started, HostmeshError where rules are left at the end.
     """
     layout = options.layout
     if options.is_root:
@@ -105,16 +103,7 @@ def run(options: Options) -> None:
     keeper = Keeper(programs(options), on_hangup=_Reloading(options).start)
     keeper.listen_to_signals()
     keeper.run()
-    say("ending: peers are told, then the ports, the agent, Envoy, and what is left of the rules")
-    if keeper.runs("agent"):
-        release = ["--release"] if options.is_root else []
-        _once(["drain", *release, "--instance", layout.instance])
-    keeper.end("agent")
-    # Before the virtual addresses' rules and routes: what still runs through Envoy needs them.
-    keeper.end("runner")
-    keeper.end("redirector")
-    if options.is_root:
-        _once(["redirect", "remove", "--keep-closed", "--instance", layout.instance])
+    ending.end(keeper, instance=layout.instance, has_rules=options.is_root)
 
 
 def programs(options: Options) -> list[Program]:
@@ -162,7 +151,7 @@ def compile_files(options: Options) -> None:
 
 
 def _compile(arguments: list[str]) -> None:
-    status, said = _once(arguments)
+    status, said = one_shot.run(arguments)
     if status != 0:
         words = said.removeprefix("hostmesh-agent: ") or f"`{' '.join(arguments)}` failed"
         raise (BadInput if status == 2 else HostmeshError)(words)
@@ -185,24 +174,3 @@ class _Reloading:
             self._running = processes.aside(processes.own(*self._argv))
         except OSError as error:
             say(f"cannot run `hostmesh-agent reload`: {error.strerror}")
-
-
-def _once(arguments: list[str]) -> tuple[int, str]:
-    """Run a one-shot of our own; gives its exit status and what it said on stderr."""
-    try:
-        done = subprocess.run(  # noqa: S603  our own program
-            processes.own(*arguments),
-            env=processes.environment(),
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=COMPILE_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return 1, f"cannot run `{' '.join(arguments)}`: {error}"
-    if done.returncode != 0:
-        return done.returncode, done.stderr.strip()
-    return 0, done.stderr.strip()

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hostmesh_agent.redirector import envoy, files, reporting, show, status
-from hostmesh_agent.redirector.engine import Engine
+from hostmesh_agent.redirector.engine import Engine, Result
 from hostmesh_agent.redirector.inputs import Inputs
 from hostmesh_agent.redirector.paths import Paths
 from hostmesh_agent.redirector.target import SERVING, Serving, Target, decide
@@ -74,11 +74,18 @@ def _parser() -> argparse.ArgumentParser:
                 "--assume-ready", action="store_true", help="as if Envoy served; it is not asked"
             )
         if name == "remove":
-            command.add_argument(
+            how = command.add_mutually_exclusive_group()
+            how.add_argument(
                 "--keep-closed",
                 action="store_true",
                 help="what a stop does: directions with on_envoy_down: closed stay, and nothing "
                 "keeps a watch from applying again",
+            )
+            how.add_argument(
+                "--draining",
+                action="store_true",
+                help="what a stop does before Envoy ends: as --keep-closed, and virtual addresses "
+                "stay while Envoy lives, for the connections that it carries",
             )
     return parser
 
@@ -91,7 +98,8 @@ def _run(options: argparse.Namespace) -> int:
         case "apply":
             return _apply(paths, early=options.early, assume=options.assume_ready)
         case "remove":
-            return _remove(paths, keep_closed=options.keep_closed)
+            stop = options.keep_closed or options.draining
+            return _remove(paths, keep_closed=stop, draining=options.draining)
         case "status":
             return _status(paths, options.output)
         case "foresee":
@@ -147,17 +155,11 @@ def _apply(paths: Paths, *, early: bool, assume: bool) -> int:
     return 0 if early or report.outcome in (Outcome.APPLIED, Outcome.REMOVED) else 1
 
 
-def _remove(paths: Paths, *, keep_closed: bool) -> int:
+def _remove(paths: Paths, *, keep_closed: bool, draining: bool) -> int:
     inputs = Inputs(paths.layout)
     inputs.refresh()
-    asked = inputs.state or RedirectState()
     if keep_closed and inputs.plan is not None:
-        # A host that has left keeps nothing, closed or not.
-        left = asked.wanted is Wanted.LEFT
-        released = replace(asked, wanted=Wanted.LEFT if left else Wanted.RELEASED)
-        target = decide(inputs.plan, released, Serving())
-        table = inputs.names.names if inputs.names else {}
-        result = Engine(paths).converge(inputs.plan, target, released.endpoints, table)
+        target, result = _release(paths, inputs, inputs.plan, draining=draining)
     else:
         # First, or a watch would put them in again between the removal and this.
         files.write(paths.switched_off, b"redirect remove\n", mode=0o644)
@@ -166,6 +168,22 @@ def _remove(paths: Paths, *, keep_closed: bool) -> int:
     reporting.publish(paths.layout, report)
     sys.stdout.write(f"{report.outcome}: {report.detail}\n")
     return 0
+
+
+def _release(
+    paths: Paths, inputs: Inputs, plan: CapturePlan, *, draining: bool
+) -> tuple[Target, Result]:
+    """Give back what a stop gives back, whether or not the agent has asked for it."""
+    asked = inputs.state or RedirectState()
+    # A host that has left keeps nothing, closed or not.
+    left = asked.wanted is Wanted.LEFT
+    released = replace(asked, wanted=Wanted.LEFT if left else Wanted.RELEASED)
+    named = asked.envoy if draining else None
+    lives = named is not None and named.ready and envoy.hold(named, plan.proxy_uid) is not None
+    off = files.is_switched_off(paths.switched_off, paths.layout.capture_file)
+    target = decide(plan, released, Serving(alive=lives), switched_off=off)
+    table = inputs.names.names if inputs.names else {}
+    return target, Engine(paths).converge(plan, target, released.endpoints, table)
 
 
 def _status(paths: Paths, output: str) -> int:
