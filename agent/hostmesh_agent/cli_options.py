@@ -4,14 +4,26 @@ import sys
 
 import click
 
+from hostmesh_core import own_commands
 from hostmesh_core.errors import BadInput, HostmeshError
 from hostmesh_core.host_layout import DEFAULT_INSTANCE, HostLayout
 from hostmesh_core.ids import is_dns_label
 
+_INSTANCE = "hostmesh.instance"
+
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Print a text that may hold another's words: a terminal obeys control characters."""
+    """Print a text that may hold another's words: a terminal obeys control characters.
+
+    Commands in it that a person may paste name the instance that this one was about.
+    """
+    text = own_commands.of_instance(text, _instance())
     click.echo("".join(c if c.isprintable() or c == "\n" else "?" for c in text), err=err)
+
+
+def _instance() -> str:
+    context = click.get_current_context(silent=True)
+    return str(context.meta.get(_INSTANCE, DEFAULT_INSTANCE)) if context else DEFAULT_INSTANCE
 
 
 class Group(click.Group):
@@ -26,13 +38,14 @@ class Group(click.Group):
             sys.exit(2 if isinstance(error, BadInput) else 1)
 
 
-def _known_form(_: click.Context, __: click.Parameter, value: str) -> str:
+def _known_form(context: click.Context, _: click.Parameter, value: str) -> str:
     """Refuse a name that would lead to paths of its own making."""
     if not is_dns_label(value) or len(value) > 20:
         raise BadInput(
             f"cannot use --instance {value!r}: expected lower-case letters, digits and -, at most "
             "20, as in agent.yaml"
         )
+    context.meta[_INSTANCE] = value
     return value
 
 

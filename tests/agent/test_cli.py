@@ -172,3 +172,13 @@ def test_another_s_words_do_not_command_the_terminal() -> None:
         "two\nlines?[2J\n",
         "hostmesh-agent: cannot ?]0;go? on\n",
     )
+
+
+@pytest.mark.parametrize("words", [["status"], ["reload"], ["drain"]], ids=" ".join)
+def test_commands_to_paste_are_about_the_same_instance(
+    layout: RootedLayout,  # noqa: ARG001
+    words: list[str],
+) -> None:
+    """Pasted without it, they would be done to the default instance."""
+    assert "with: hostmesh-agent run --all --instance gw" in _run(*words, "--instance", "gw").stderr
+    assert "--instance" not in _run(*words).stderr

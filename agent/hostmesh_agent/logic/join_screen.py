@@ -24,7 +24,7 @@ def screen(answer: Answer, *, log: str = "") -> str:
     """Show what a join came to."""
     joined, status = _map(answer["joined"]), _map(answer["status"])
     services = screens.maps(status.get("services"))
-    rows = [("joined", _joined(joined, status))]
+    rows = [("joined", _joined(joined, status)), *screens.instance(status)]
     rows += [(_head(service), _service(service)) for service in services]
     rows += [("waiting", text) for text in screens.texts(answer.get("waiting"))]
     rows += [("changed", _changed(status))]

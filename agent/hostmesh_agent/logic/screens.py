@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from hostmesh_core.host_layout import DEFAULT_INSTANCE
+
 WIDTH = 9
 NAMED = 3
 """Addresses of callers in a line; `--output json` has them all."""
@@ -42,7 +44,7 @@ def status(answer: object) -> str:
     """Show a running agent's state."""
     if not isinstance(answer, Mapping):
         return str(answer)
-    rows = [("host", _host(answer))]
+    rows = [("host", _host(answer)), *instance(answer)]
     rows += [("service", _service(service)) for service in maps(answer.get("services"))]
     rows += [
         ("left", f"{name}, though agent.yaml lists it; back with: hostmesh-agent resume {name}")
@@ -76,6 +78,12 @@ def reloaded(answer: Answer) -> str:
     whole = answer.get("whole") is True
     rows.append(("next", "hostmesh-agent status" if whole else "hostmesh-agent reload    (again)"))
     return lines(rows)
+
+
+def instance(answer: Answer) -> list[tuple[str, str]]:
+    """Name the instance where it is not the only one that a host usually has."""
+    name = str(answer.get("instance", DEFAULT_INSTANCE))
+    return [] if name == DEFAULT_INSTANCE else [("instance", name)]
 
 
 def _host(answer: Answer) -> str:

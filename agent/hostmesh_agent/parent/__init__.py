@@ -15,6 +15,7 @@ from hostmesh_agent.edges.users import User
 from hostmesh_agent.parent import ending, one_shot, processes
 from hostmesh_agent.parent.keeper import Keeper, say
 from hostmesh_agent.parent.processes import Program
+from hostmesh_core import own_commands
 from hostmesh_core.errors import BadInput, HostmeshError
 from hostmesh_core.host_layout import DEFAULT_INSTANCE, HostLayout
 from hostmesh_core.ids import is_dns_label
@@ -45,11 +46,13 @@ class Options:
 
 def main() -> None:
     """Run all; exit status 2 for bad input, 1 for what cannot be, 0 when told to end."""
+    instance = DEFAULT_INSTANCE
     try:
         options = parse(sys.argv[1:])
+        instance = options.layout.instance
         run(options)
     except HostmeshError as error:
-        sys.stderr.write(f"hostmesh-agent: {error}\n")
+        sys.stderr.write(own_commands.of_instance(f"hostmesh-agent: {error}\n", instance))
         sys.exit(2 if isinstance(error, BadInput) else 1)
 
 
@@ -162,12 +165,14 @@ class _Reloading:
 
     def __init__(self, options: Options) -> None:
         self._argv = ["reload", "--instance", options.layout.instance, "--config", options.config]
+        self._instance = options.layout.instance
         self._running: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Run it, unless one runs still: that one may have read the file before the last edit."""
         if self._running is not None and self._running.poll() is None:
-            say("a reload is under way; for what was edited since: hostmesh-agent reload")
+            text = "a reload is under way; for what was edited since: hostmesh-agent reload"
+            say(own_commands.of_instance(text, self._instance))
             return
         say("reloading agent.yaml")
         try:

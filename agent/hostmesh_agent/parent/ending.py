@@ -11,7 +11,6 @@ from typing import Protocol
 from hostmesh_agent.parent import one_shot
 from hostmesh_agent.parent.keeper import say
 from hostmesh_core.errors import HostmeshError
-from hostmesh_core.host_layout import DEFAULT_INSTANCE
 
 _TRIES = 3
 _PAUSE_SECONDS = 1.0
@@ -57,10 +56,9 @@ def end(
         _remove(["--draining", *words], run_once, pause)
     kept.end("runner")
     if has_rules and (why := _remove(["--keep-closed", *words], run_once, pause)):
-        which = "" if instance == DEFAULT_INSTANCE else f" --instance {instance}"
         raise HostmeshError(
             f"cannot take the rules out: {why}; Envoy has ended, and what they lead to it is "
-            f"refused until this is done: hostmesh-agent redirect remove{which}"
+            f"refused until this is done: hostmesh-agent redirect remove"
         )
 
 

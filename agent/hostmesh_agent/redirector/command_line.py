@@ -17,6 +17,7 @@ from hostmesh_agent.redirector.inputs import Inputs
 from hostmesh_agent.redirector.paths import Paths
 from hostmesh_agent.redirector.target import SERVING, Serving, Target, decide
 from hostmesh_agent.redirector.watch import Watch
+from hostmesh_core import own_commands
 from hostmesh_core.capture_plan import FILE_LIMIT, CapturePlan
 from hostmesh_core.errors import BadInput, HostmeshError
 from hostmesh_core.host_layout import DEFAULT_INSTANCE, HostLayout
@@ -37,12 +38,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(sys.argv[2:] if argv is None else argv)
     try:
         sys.exit(_run(options))
-    except BadInput as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(2)
     except HostmeshError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(1)
+        sys.stderr.write(own_commands.of_instance(f"{error}\n", options.instance))
+        sys.exit(2 if isinstance(error, BadInput) else 1)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -109,3 +109,8 @@ def test_next(waiting: list[str], services: list[str], said: str) -> None:
 )
 def test_callers(recent: dict[str, object], said: str) -> None:
     assert screens.callers(recent) == said
+
+
+def test_an_instance_beside_the_default_one_is_named() -> None:
+    assert "instance gw" in screens.status(STATUS | {"instance": "gw"}).splitlines()
+    assert "instance" not in screens.status(STATUS | {"instance": "default"})
