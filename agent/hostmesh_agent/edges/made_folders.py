@@ -1,6 +1,8 @@
 """Makes an instance's folders with a note of which were not there, and takes just those away again.
 
-Standard library only: `run --all` makes them too.
+The outer folders are all instances': a mark of each that was not there lies in the outer one of
+/var/lib, and whichever instance leaves last goes by it. Standard library only: `run --all` makes
+folders too.
 """
 
 import json
@@ -17,6 +19,8 @@ from hostmesh_core.errors import BadInput
 from hostmesh_core.host_layout import HostLayout
 
 _BESIDE = ".hostmesh-new"
+_ROUNDS = 10
+"""Other instances make and remove the outer folder too: each round begins with what is there."""
 _SHARED = {"redirect.lock"}
 """What all instances of a host share in the outer folder of /run; it goes with the last one."""
 
@@ -36,35 +40,80 @@ def make(layout: HostLayout, wanted: Iterable[Folder]) -> None:
     folders.make(listed)
 
 
-def _found(layout: HostLayout) -> None:
+def _found(layout: HostLayout, rounds: int = _ROUNDS) -> None:
     """Make the state folder with the note in it, in one step: never one without the other."""
-    state = Path(layout.state_dir)
-    missing = [path for path in (state.parent, state) if not os.path.lexists(path)]
+    missing = _missing(layout)
     if not missing:
         return
-    top = missing[0]
-    beside = Path(f"{top}{_BESIDE}")
-    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        _put(layout, missing)
+    except OSError:
+        if rounds == 1 or _missing(layout) == missing:
+            raise
+        _found(layout, rounds - 1)
+
+
+def _missing(layout: HostLayout) -> list[Path]:
+    state = Path(layout.state_dir)
+    return [path for path in (state.parent, state) if not os.path.lexists(path)]
+
+
+def _put(layout: HostLayout, missing: list[Path]) -> None:
+    """Make what is missing of the state folder and its outer one. Raises OSError."""
+    top, state = missing[0], Path(layout.state_dir)
+    beside = Path(f"{top}{_BESIDE}.{layout.instance}.{os.getpid()}")
+    _sweep(top, layout)
     inner = beside / state.relative_to(top)
     inner.mkdir(mode=0o755, parents=True)
-    _write(inner / Path(layout.made_file).name, [str(path) for path in missing])
+    _write(inner / Path(layout.made_file).name, [str(state)])
+    if top == state.parent:
+        (beside / _marks(layout)[str(top)].name).touch(mode=0o644)
     try:
         beside.rename(top)
     except OSError:
         shutil.rmtree(beside, ignore_errors=True)
-        if not os.path.lexists(top):
-            raise
+        raise
+
+
+def _sweep(top: Path, layout: HostLayout) -> None:
+    """Take away what makings that were cut short have left."""
+    for left in top.parent.glob(f"{top.name}{_BESIDE}.{layout.instance}.*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _note(layout: HostLayout, paths: Iterable[str]) -> None:
-    before = made(layout)
+    before, marks = made(layout), _marks(layout)
     missing = [path for path in paths if path not in before and not os.path.lexists(path)]
-    if missing:
-        _write(Path(layout.made_file), [*before, *missing])
+    own = [path for path in missing if path not in marks or not _mark(marks[path])]
+    if own:
+        _write(Path(layout.made_file), [*_noted(layout), *own])
+
+
+def _marks(layout: HostLayout) -> dict[str, Path]:
+    """Give each outer folder with the file that says that it was not there."""
+    outer = Path(layout.state_dir).parent
+    folders_of = {"log": layout.log_file, "run": layout.run_dir, "state": layout.state_dir}
+    return {str(Path(at).parent): outer / f".made-{name}" for name, at in folders_of.items()}
+
+
+def _mark(mark: Path) -> bool:
+    """Make a mark; False where this user may not."""
+    try:
+        mark.touch(mode=0o644, exist_ok=False)  # never through a link
+    except FileExistsError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def made(layout: HostLayout) -> list[str]:
     """Give the folders that were not there before; empty where nobody noted it."""
+    marked = [path for path, mark in _marks(layout).items() if os.path.lexists(mark)]
+    return list(dict.fromkeys([*marked, *_noted(layout)]))
+
+
+def _noted(layout: HostLayout) -> list[str]:
     try:
         kept = json.loads(Path(layout.made_file).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -96,14 +145,30 @@ def remove(layout: HostLayout) -> None:
     if {path.name for path in _inside(run.parent)} <= _SHARED:
         for name in _SHARED:
             (run.parent / name).unlink(missing_ok=True)
-    for folder in (run.parent, log.parent):
-        _remove_where_ours(folder, ours)
     # The note goes last: until then a second `leave` knows what is left.
     _empty(state, ours, keep=Path(layout.made_file))
     Path(layout.made_file).unlink(missing_ok=True)
+    _remove_where_ours(state, ours)
     for folder in (state, state.parent):
-        _remove_where_ours(folder, ours)
-        shutil.rmtree(f"{folder}{_BESIDE}", ignore_errors=True)
+        _sweep(folder, layout)
+    _remove_outer(layout, ours)
+
+
+def _remove_outer(layout: HostLayout, ours: list[str]) -> None:
+    """Take the outer folders away with the last instance.
+
+    Looked at when this one's are gone: of two that leave at once the later finds nobody.
+    """
+    state = Path(layout.state_dir)
+    others = (path for path in _inside(state.parent) if path != state)
+    if any(path.is_dir() and _inside(path) for path in others):
+        return
+    marks = _marks(layout)
+    for folder in sorted(marks, key=lambda path: path == str(state.parent)):
+        if folder == str(state.parent):  # the last: the marks lie in it
+            for mark in marks.values():
+                mark.unlink(missing_ok=True)
+        _remove_where_ours(Path(folder), ours)
 
 
 def _inside(folder: Path) -> list[Path]:

@@ -1,10 +1,12 @@
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from hostmesh_agent.edges import folders, made_folders
 from hostmesh_agent.edges.users import User
+from hostmesh_core.host_layout import HostLayout
 from hostmesh_testing.rooted_layout import RootedLayout
 
 ME = User(os.geteuid(), os.getegid())
@@ -57,7 +59,7 @@ def test_folders_that_nobody_noted_are_emptied(tmp_path: Path, layout: RootedLay
 
 
 def test_a_making_that_was_cut_short_is_begun_again(tmp_path: Path, layout: RootedLayout) -> None:
-    (tmp_path / "host.hostmesh-new" / "state").mkdir(parents=True)
+    (tmp_path / "host.hostmesh-new.default.7" / "state").mkdir(parents=True)
     _make(layout)
     assert str(tmp_path / "host") in made_folders.made(layout)
     made_folders.remove(layout)
@@ -73,3 +75,73 @@ def test_a_note_is_never_written_through_a_link(tmp_path: Path, layout: RootedLa
     _make(layout)
     assert victim.read_text() == "kept"
     assert layout.identity_dir in made_folders.made(layout)
+
+
+class Outer(HostLayout):
+    """Instances of one host, as they lie beside each other."""
+
+    root = ""
+
+    @property
+    def state_dir(self) -> str:
+        return f"{self.root}/var/lib/hostmesh/{self.instance}"
+
+    @property
+    def run_dir(self) -> str:
+        return f"{self.root}/run/hostmesh/{self.instance}"
+
+    @property
+    def log_file(self) -> str:
+        return f"{self.root}/var/log/hostmesh/{self.instance}.log"
+
+
+@pytest.fixture
+def instances(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Outer]:
+    for folder in ("var/lib", "var/log", "run"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.setattr(Outer, "root", str(tmp_path))
+    return [Outer("default"), Outer("gw")]
+
+
+def _join(layout: Outer) -> None:
+    made_folders.make(layout, folders.wanted(layout, agent=ME, envoy=ME))
+    Path(layout.log_file).parent.mkdir(exist_ok=True)
+    Path(layout.log_file).touch()
+
+
+@pytest.mark.parametrize("first", [0, 1], ids=["as they came", "the other way round"])
+def test_the_last_instance_takes_the_outer_folders_along(
+    tmp_path: Path, instances: list[Outer], first: int
+) -> None:
+    before = _tree(tmp_path)
+    for each in instances:
+        _join(each)
+    made_folders.remove(instances[first])
+    assert Path(instances[1 - first].identity_dir).is_dir()
+    made_folders.remove(instances[1 - first])
+    assert _tree(tmp_path) == before
+
+
+def test_outer_folders_that_were_there_before_outlive_the_last_instance(
+    tmp_path: Path, instances: list[Outer]
+) -> None:
+    (tmp_path / "var" / "lib" / "hostmesh").mkdir()
+    (tmp_path / "run" / "hostmesh").mkdir()
+    before = _tree(tmp_path)
+    for each in instances:
+        _join(each)
+    for each in instances:
+        made_folders.remove(each)
+    assert _tree(tmp_path) == before
+
+
+def test_first_joins_of_two_instances_at_once(tmp_path: Path, instances: list[Outer]) -> None:
+    before = _tree(tmp_path)
+    for _ in range(40):
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(_join, instances))  # raises what one of them raised
+        for each in instances:
+            assert each.identity_dir in made_folders.made(each)
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(made_folders.remove, instances))
+        assert _tree(tmp_path) == before
