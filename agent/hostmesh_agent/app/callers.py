@@ -149,7 +149,7 @@ class CallersService:
             now=self._clock.wall(),
             interrupted=self._interrupted,
         )
-        self._marks = self._marks.add(self._book)
+        self._marks = self._marks.add(self._book, at=self._clock.monotonic())
         self._interrupted = False
 
     def _tell(self) -> None:

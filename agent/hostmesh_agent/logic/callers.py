@@ -188,16 +188,27 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """The totals of each service after one reading."""
+
+    at: float
+    """Monotonic: a clock that is set must not stretch the last seconds, nor turn them round."""
+    wall: float
+    """The same moment as the book names it."""
+    totals: Mapping[ServiceKey, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
 class Marks:
     """Totals at past times, so that the last seconds can be told apart. Oldest first."""
 
-    at: tuple[tuple[float, Mapping[ServiceKey, tuple[int, int]]], ...] = ()
+    all: tuple[Mark, ...] = ()
 
-    def add(self, book: Book, *, keep: float = 2 * RECENT_SECONDS) -> "Marks":
-        """Note the book's totals; what is older than `keep` seconds goes."""
+    def add(self, book: Book, *, at: float, keep: float = 2 * RECENT_SECONDS) -> "Marks":
+        """Note the book's totals, read at `at` (monotonic); older than `keep` seconds goes."""
         totals = {key: (c.plaintext, c.mutual_tls) for key, c in book.services.items()}
-        kept = tuple(mark for mark in self.at if mark[0] >= book.read_at - keep)
-        return Marks((*kept, (book.read_at, totals)))
+        kept = tuple(mark for mark in self.all if mark.at >= at - keep)
+        return Marks((*kept, Mark(at, book.read_at, totals)))
 
 
 def window(
@@ -208,17 +219,21 @@ def window(
     None where nothing is counted for the service yet.
     """
     counted = book.services.get(key)
-    if counted is None:
+    known = [mark for mark in marks.all if key in mark.totals]
+    if counted is None or not known:
         return None
-    began = book.read_at - seconds
-    before = next(((at, t[key]) for at, t in reversed(marks.at) if at <= began and key in t), None)
-    if before is None:
-        first = next(((at, t[key]) for at, t in marks.at if key in t), None)
-        before = first if first and first[0] > counted.since else (counted.since, (0, 0))
-    at, (plaintext, mutual_tls) = before
+    latest = known[-1].at
+    began = next((n for n in reversed(range(len(known))) if known[n].at <= latest - seconds), 0)
+    before = known[began]
+    plaintext, mutual_tls = before.totals[key]
+    within = known[began + 1 :]
+    if before.at > latest - seconds and before.wall == counted.since:
+        # Counting began with that very reading: all that it found is of these seconds.
+        plaintext, mutual_tls, within = 0, 0, known
+    walls = {mark.wall for mark in within}
     return Window(
-        seconds=min(seconds, book.read_at - at),
+        seconds=min(seconds, latest - before.at),
         plaintext=counted.plaintext - plaintext,
         mutual_tls=counted.mutual_tls - mutual_tls,
-        addresses=tuple(a for a, caller in counted.latest() if caller.last_seen > at),
+        addresses=tuple(a for a, caller in counted.latest() if caller.last_seen in walls),
     )

@@ -160,7 +160,7 @@ def _remove(paths: Paths, *, keep_closed: bool, draining: bool) -> int:
         target, result = _release(paths, inputs, inputs.plan, draining=draining)
     else:
         # First, or a watch would put them in again between the removal and this.
-        files.write(paths.switched_off, b"redirect remove\n", mode=0o644)
+        files.switch_off(paths.switched_off, paths.layout.capture_file)
         target, result = Target(), Engine(paths).remove()
     report = reporting.report_of(inputs, target, result, time.time())
     reporting.publish(paths.layout, report)

@@ -70,9 +70,24 @@ def remove(path: str) -> None:
         raise CannotUseFile(f"cannot remove {path}: {error.strerror}") from error
 
 
+def switch_off(marker: str, plan: str) -> None:
+    """Note that `redirect remove` holds for the plan that is there now. Raises CannotUseFile."""
+    write(marker, _stamp_text(plan), mode=0o644)
+
+
 def is_switched_off(marker: str, plan: str) -> bool:
-    """Whether `redirect remove` holds: until `apply`, a later `capture compile`, or a boot."""
-    return stamp(marker) != NOWHERE and stamp(marker)[1] >= stamp(plan)[1]
+    """Whether `redirect remove` holds: until `apply`, a later `capture compile`, or a boot.
+
+    Later means another file, not a later time: clocks are set back.
+    """
+    try:
+        return read(marker) == _stamp_text(plan)
+    except CannotUseFile:
+        return True  # it is there; an operator's word is not lost by our not reading it
+
+
+def _stamp_text(path: str) -> bytes:
+    return " ".join(map(str, stamp(path))).encode() + b"\n"
 
 
 def stamp(path: str) -> tuple[int, int, int]:

@@ -152,7 +152,7 @@ def read_every(step: float, readings: list[dict[str, int]]) -> tuple[Book, Marks
     book, marks = Book(), Marks()
     for number, read in enumerate(readings):
         book = after((number * step, ENVOY, read), book=book)
-        marks = marks.add(book)
+        marks = marks.add(book, at=number * step)
     return book, marks
 
 
@@ -161,7 +161,7 @@ def test_the_last_minute_is_told_apart() -> None:
     new = counters(114, 50, a10_1_0_9=100, a10_1_0_8=14)
     book, marks = read_every(30, [old, old, old, new])
     assert callers.window(book, marks, WEB.key) == Window(60, 14, 0, ("10.1.0.8",))
-    assert len(marks.at) <= 6
+    assert len(marks.all) <= 6
 
 
 def test_a_service_that_is_young_has_a_short_minute() -> None:
@@ -172,10 +172,25 @@ def test_a_service_that_is_young_has_a_short_minute() -> None:
 def test_what_was_counted_before_the_agent_started_is_not_recent() -> None:
     book = after((0, ENVOY, counters(9, a10_1_0_9=9)))
     book = after((1000, ENVOY, counters(9, a10_1_0_9=9)), book=book)
-    marks = Marks().add(book)
+    marks = Marks().add(book, at=0)
     book = after((1004, ENVOY, counters(10, a10_1_0_9=10)), book=book)
-    assert callers.window(book, marks.add(book), WEB.key) == Window(4, 1, 0, ("10.1.0.9",))
+    assert callers.window(book, marks.add(book, at=4), WEB.key) == Window(4, 1, 0, ("10.1.0.9",))
 
 
 def test_nothing_is_said_of_what_is_not_counted() -> None:
     assert callers.window(Book(), Marks(), WEB.key) is None
+
+
+@pytest.mark.parametrize("step", [-3600, 3600], ids=["back", "ahead"])
+def test_a_clock_that_is_set_changes_no_last_minute(step: int) -> None:
+    """70 calls before, 7 by another after: the minute is 60 s of a clock that never jumps."""
+    book, marks = Book(), Marks()
+    for second in range(0, 100, 4):
+        before = second < 50
+        read = counters(70, 0, a10_1_0_9=70) if second else {}
+        if not before:
+            read |= counters(77, 0, a10_1_0_8=7)
+        book = after((second + (0 if before else step), ENVOY, read), book=book)
+        marks = marks.add(book, at=second)
+    assert callers.window(book, marks, WEB.key) == Window(60, 7, 0, ("10.1.0.8",))
+    assert callers.window(book, marks, WEB.key, seconds=8) == Window(8, 0, 0, ())
