@@ -95,6 +95,7 @@ class Reload:
         change = reload.between(self._agent.registrar.services, target.config.services)
         self._turn += 1
         self._target, self._change, self._settled = target, change, None
+        self._chained = frozenset()
         for line in change.sentences():
             progress(line)
         await self._stand(change.first)
@@ -147,22 +148,25 @@ class Reload:
         await self._chains(declared)
 
     async def _chains(self, declared: Iterable[ServiceConfig]) -> None:
-        """Wait until Envoy serves the ports, or its time is up."""
+        """Wait until Envoy serves the ports, or its time is up; note what it serves.
+
+        Where none serves, or it does not say, what it said earlier in this reload stands.
+        """
         wanted = {service.port for service in declared if self._is_accepted(service)}
         loop = asyncio.get_running_loop()
         end = loop.time() + ANSWER_SECONDS
         while loop.time() < end:
             try:
-                self._chained = inbound_ports.served(
-                    await self._agent.envoy.admin.config_dump(
-                        resource="dynamic_listeners", named=inbound_ports.LISTENERS
-                    )
+                dump = await self._agent.envoy.admin.config_dump(
+                    resource="dynamic_listeners", named=inbound_ports.LISTENERS
                 )
             except HostmeshError:
-                self._chained = frozenset()
-                return  # no Envoy serves, so no rule of an open direction is in either
-            if wanted <= self._chained:
-                return
+                if not self._agent.envoy.serving:
+                    return  # it may take long to return, and new ports have to wait for it
+            else:
+                self._chained = inbound_ports.served(dump)
+                if wanted <= self._chained:
+                    return
             await asyncio.sleep(POLL_SECONDS)
 
     async def _prove(self, _: Call, progress: Progress) -> object:
@@ -205,7 +209,12 @@ class Reload:
             f"{old.name} stays on port {old.port}: what is to take its place is not registered"
             for old in settled.kept
         ]
-        return {"complete": complete, "kept": kept, "ports": self._captured(settled.last)}
+        return {
+            "complete": complete,
+            "kept": kept,
+            "kept_ports": sorted(old.port for old in settled.kept),
+            "ports": self._captured(settled.last),
+        }
 
     async def _end(self, _: Call, __: Progress) -> object:
         self._under_way()

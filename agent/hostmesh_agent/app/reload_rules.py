@@ -48,13 +48,19 @@ class Rules:
         """Lead in the ports of old and new. Raises RulesNotChanged, CannotWrite."""
         if self._plans is not None:
             old, new = self._plans
-            self._put(union(old, new, served=served, keep=[p.port for p in old.inbound]))
+            both = union(old, new, served=served, keep=[p.port for p in old.inbound])
+            self._put(both)
+            self._plans = (both, new)
 
-    def new(self, served: Collection[int]) -> None:
-        """Lead in the new ones alone, and the old ones that are `served` still."""
+    def new(self, served: Collection[int], *, kept: Collection[int]) -> None:
+        """Lead in the new ones alone, and the old ones that are `served` still or `kept`.
+
+        What has been led in by now stays so, whatever Envoy says at this moment: peers are sent
+        there. Raises RulesNotChanged, CannotWrite.
+        """
         if self._plans is not None:
             old, new = self._plans
-            self._put(union(old, new, served=served, keep=served))
+            self._put(union(old, new, served=served, keep={*served, *kept}))
 
     def _put(self, plan: CapturePlan) -> None:
         redirect_files.write(self._layout.capture_file, plan.encode())

@@ -135,7 +135,7 @@ class _Work:
         rules.both(_ports(declared))
         self._step("reload-prove")
         drained = self._step("reload-drain")
-        rules.new(_ports(drained))
+        rules.new(_ports(drained), kept=_ports(drained, "kept_ports"))
         proven = self._step("reload-prove")
         ended = self._step("reload-end")
         return Reloaded(
@@ -169,8 +169,8 @@ def _texts(value: object) -> tuple[str, ...]:
     return tuple(str(item) for item in value) if isinstance(value, list) else ()
 
 
-def _ports(answer: Mapping[str, object]) -> frozenset[int]:
-    found = answer.get("ports")
+def _ports(answer: Mapping[str, object], name: str = "ports") -> frozenset[int]:
+    found = answer.get(name)
     return (
         frozenset(one for one in found if isinstance(one, int))
         if isinstance(found, list)

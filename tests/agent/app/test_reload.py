@@ -15,7 +15,7 @@ from hostmesh_agent.logic import running
 from hostmesh_agent.logic.running import Running
 from hostmesh_core import names
 from hostmesh_core._pb import host_pb2 as pb
-from hostmesh_core.errors import BadInput, HostmeshError, Refused
+from hostmesh_core.errors import BadInput, HostmeshError, Refused, Unreachable
 from hostmesh_core.host_layout import HostLayout
 from hostmesh_testing.hosts import until
 from hostmesh_testing.registrar_play import Play
@@ -26,10 +26,15 @@ control_planes: [cp1:15012]
 services: [{{name: web, port: {port}, service_port: 80, protocol: http}}]
 """
 OLD, NEW = TEXT.format(port=8080), TEXT.format(port=9090)
+ANOTHER = OLD.replace("name: web", "name: api")
+"""Takes the port over: it is declared only when the old one has drained."""
 
 
 class FakeAgent:
-    """An agent around a registrar that a test holds; Envoy serves the ports in `served`."""
+    """An agent around a registrar that a test holds; Envoy serves the ports in `served`.
+
+    Its admin gives no answer as often as `unanswered` says.
+    """
 
     def __init__(self) -> None:
         self.running = running.read(OLD, file=FILE)
@@ -37,8 +42,10 @@ class FakeAgent:
         self.registrar = self.play.registrar
         self.identity = self.play.identity
         self.host = SimpleNamespace(connected=True, lost="", drain=self._drain)
-        self.envoy = SimpleNamespace(admin=SimpleNamespace(config_dump=self._dump))
+        admin = SimpleNamespace(config_dump=self._dump)
+        self.envoy = SimpleNamespace(admin=admin, serving=True)
         self.served = {8080, 9090}
+        self.unanswered = self.asked = 0
         self.refused: dict[int, str] = {}
         self.drained: list[list[str]] = []
         self.progress: list[str] = []
@@ -89,6 +96,10 @@ class FakeAgent:
         return True
 
     async def _dump(self, **_: str) -> bytes:
+        self.asked += 1
+        if self.unanswered > 0:
+            self.unanswered -= 1
+            raise Unreachable("cannot reach Envoy's admin: no answer within 5 s")
         chains = [{"name": names.inbound_chain(port, "mtls")} for port in self.served]
         return json.dumps({"configs": [{"active_state": {"filter_chains": chains}}]}).encode()
 
@@ -137,6 +148,69 @@ def test_a_port_that_envoy_does_not_serve_yet_is_not_led_in(
         agent.served = {8080}
         told = await agent.call("reload-declare", file=FILE, text=NEW, left=[])
         assert told["ports"] == [8080]
+
+    _play(scene)
+
+
+def test_an_envoy_that_serves_is_asked_again_where_it_did_not_answer() -> None:
+    async def scene(agent: FakeAgent) -> None:
+        agent.unanswered = 2
+        told = await agent.call("reload-declare", file=FILE, text=NEW, left=[])
+        assert told["ports"] == [8080, 9090]
+
+    _play(scene)
+
+
+def test_nobody_waits_for_an_envoy_that_does_not_serve() -> None:
+    async def scene(agent: FakeAgent) -> None:
+        agent.unanswered, agent.envoy.serving = 1000, False
+        told = await agent.call("reload-declare", file=FILE, text=NEW, left=[])
+        assert (told["ports"], agent.asked) == ([], 1)
+
+    _play(scene)
+
+
+def test_what_stays_because_its_successor_is_not_registered_is_named_by_its_port(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever Envoy says: its rule stays, for peers are sent there."""
+    monkeypatch.setattr(module, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(module, "PROVE_SECONDS", 0.2)
+
+    async def scene(agent: FakeAgent) -> None:
+        agent.unanswered = 1000
+        agent.play.app.not_proven = "cannot prove web: answered without TLS"
+        told = await agent.call("reload-declare", file=FILE, text=NEW, left=[])
+        assert told["ports"] == []
+        await agent.call("reload-prove")
+        assert (await agent.call("reload-drain"))["kept_ports"] == [8080]
+        assert "8080" in agent.said[-1]
+
+    assert _play(scene).drained == []
+
+
+@pytest.mark.parametrize("serving", [True, False])
+def test_what_envoy_served_as_the_reload_began_stands_where_it_says_nothing_later(
+    monkeypatch: pytest.MonkeyPatch,
+    serving: bool,  # noqa: FBT001
+) -> None:
+    async def scene(agent: FakeAgent) -> None:
+        told = await agent.call("reload-declare", file=FILE, text=ANOTHER, left=[])
+        assert told["ports"] == [8080]
+        monkeypatch.setattr(module, "ANSWER_SECONDS", 0.2)
+        agent.unanswered, agent.envoy.serving = 1000, serving
+        assert (await agent.call("reload-drain"))["ports"] == [8080]
+        assert agent.asked > 1
+
+    _play(scene)
+
+
+def test_what_an_earlier_reload_saw_says_nothing_about_this_one() -> None:
+    async def scene(agent: FakeAgent) -> None:
+        await agent.call("reload-declare", file=FILE, text=NEW, left=[])
+        agent.unanswered, agent.envoy.serving = 1000, False
+        told = await agent.call("reload-declare", file=FILE, text=NEW, left=[])
+        assert told["ports"] == []
 
     _play(scene)
 

@@ -1,8 +1,9 @@
 """The command line's half of a reload: in which order the agent is asked and files are written."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -147,6 +148,34 @@ def test_what_is_not_in_force_is_told_and_is_no_success(layout: RootedLayout) ->
     assert value["whole"] is False
     assert (value["refused"], value["kept"]) == (["api refused"], ["web stays"])
     assert value["every_peer_applied"] is False
+
+
+class NotedRules:
+    """Notes what root's half is told of the ports."""
+
+    told: ClassVar[list[tuple[set[int], ...]]] = []
+
+    def __init__(self, *_: object) -> None:
+        self.told.clear()
+
+    def both(self, served: Collection[int]) -> None:
+        self.told.append((set(served),))
+
+    def new(self, served: Collection[int], *, kept: Collection[int]) -> None:
+        self.told.append((set(served), set(kept)))
+
+
+def test_the_port_of_what_is_kept_is_told_to_the_rules(
+    layout: RootedLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reloading, "Rules", NotedRules)
+    agent = FakeAgent(
+        layout,
+        declare={"ports": [8080]},
+        drain={"kept": ["web stays"], "kept_ports": [8080], "ports": [9090]},
+    )
+    _run(agent, _reload(layout))
+    assert NotedRules.told == [({8080},), ({9090}, {8080})]
 
 
 def test_without_an_agent_it_says_what_to_start(layout: RootedLayout) -> None:
