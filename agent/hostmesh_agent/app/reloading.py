@@ -68,12 +68,12 @@ def leave_service(name: str, layout: HostLayout, progress: Progress) -> Reloaded
 
 
 def resume_service(name: str, layout: HostLayout, progress: Progress) -> Reloaded:
-    """Bring back a service that left."""
+    """Bring back a service that left; one that has not left stays as it is.
+
+    An earlier run that was cut short may have got as far as any step: whether the service has left
+    by left.json or by the agent's word says nothing about how much of that remains to be done.
+    """
     with _turn(layout):
-        left = read_left(layout)
-        if name not in left:
-            has = ", ".join(sorted(left)) or "no service"
-            raise BadInput(f"cannot resume {name!r}: it has not left; {has} has")
         return _with_left(layout, progress, name, lambda left: left - {name})
 
 

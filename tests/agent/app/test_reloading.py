@@ -20,6 +20,7 @@ capture: {enabled: false}
 dns: 'off'
 services: [{name: web, port: 8080, mesh_port: 18080}]
 """
+Work = Callable[[str, RootedLayout, Progress], Reloaded]
 STEPS = ("check", "declare", "prove", "drain", "prove", "end")
 
 
@@ -114,9 +115,9 @@ def test_what_leaves_is_remembered_before_anything_changes_and_after_it_may(
             id="leave of what is not there",
         ),
         pytest.param(
-            lambda layout: reloading.resume_service("web", layout, _ignore),
-            "cannot resume 'web': it has not left",
-            id="resume of what has not left",
+            lambda layout: reloading.resume_service("wbe", layout, _ignore),
+            "cannot find service 'wbe': this host's agent serves web",
+            id="resume of what is not there",
         ),
     ],
 )
@@ -127,6 +128,31 @@ def test_a_name_that_is_wrong_changes_nothing(
     with pytest.raises(BadInput, match=words):
         _run(agent, lambda: work(layout))
     assert agent.asked == []
+
+
+@pytest.mark.parametrize("cut", STEPS)
+@pytest.mark.parametrize(
+    ("work", "left"),
+    [
+        pytest.param(reloading.leave_service, ("web",), id="leave"),
+        pytest.param(reloading.resume_service, (), id="resume"),
+    ],
+)
+def test_cut_short_at_any_step_and_run_again_it_comes_to_its_end(
+    layout: RootedLayout, work: Work, left: tuple[str, ...], cut: str
+) -> None:
+    agent = FakeAgent(layout)
+    if work is reloading.resume_service:
+        _run(agent, lambda: reloading.leave_service("web", layout, _ignore))
+    agent.refuses = cut
+    for _ in range(2):
+        with pytest.raises(BadInput, match=f"cannot {cut}"):
+            _run(agent, lambda: work("web", layout, _ignore))
+    agent.refuses = ""
+    agent.asked.clear()
+    came = _run(agent, lambda: work("web", layout, _ignore))
+    assert tuple(agent.asked) == STEPS
+    assert came.left == left
 
 
 def test_what_the_agent_refuses_leaves_no_trace(layout: RootedLayout) -> None:
