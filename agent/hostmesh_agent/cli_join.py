@@ -150,9 +150,11 @@ def check(*, config: str | None, instance: str, live: bool, agent_user: str, out
     """
     layout = HostLayout(instance)
     path = config_path(config, layout)
-    services = joining.check(path)
+    services = joining.check(path, layout)
     if not live:
-        echo(f"{path}: ok, {services} service(s)")
+        value = {"file": path, "ok": True, "services": services}
+        as_json = output == "json"
+        echo(json.dumps(value, indent=2) if as_json else f"{path}: ok, {services} service(s)")
         return
     found = looking.look_now(path, layout, agent_user=agent_user)
     echo(looking.as_json(found) if output == "json" else looking.as_text(found))

@@ -4,10 +4,9 @@ import sys
 
 import click
 
-from hostmesh_core import own_commands
+from hostmesh_core import instances, own_commands
 from hostmesh_core.errors import BadInput, HostmeshError
 from hostmesh_core.host_layout import DEFAULT_INSTANCE, HostLayout
-from hostmesh_core.ids import is_dns_label
 
 _INSTANCE = "hostmesh.instance"
 
@@ -40,12 +39,7 @@ class Group(click.Group):
 
 def _known_form(context: click.Context, _: click.Parameter, value: str) -> str:
     """Refuse a name that would lead to paths of its own making."""
-    if not is_dns_label(value) or len(value) > 20:
-        raise BadInput(
-            f"cannot use --instance {value!r}: expected lower-case letters, digits and -, at most "
-            "20, as in agent.yaml"
-        )
-    context.meta[_INSTANCE] = value
+    context.meta[_INSTANCE] = instances.checked(value)
     return value
 
 

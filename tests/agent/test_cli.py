@@ -1,5 +1,6 @@
 """What `hostmesh-agent` says to wrong input: a sentence, the right status, no traceback."""
 
+import json
 import os
 import socket
 import tempfile
@@ -11,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hostmesh_agent import cli, cli_join, cli_options
+from hostmesh_agent.app import reloading
 from hostmesh_agent.edges.as_user import run_as
 from hostmesh_agent.edges.users import User
 from hostmesh_core.errors import BadInput
@@ -182,3 +184,61 @@ def test_commands_to_paste_are_about_the_same_instance(
     """Pasted without it, they would be done to the default instance."""
     assert "with: hostmesh-agent run --all --instance gw" in _run(*words, "--instance", "gw").stderr
     assert "--instance" not in _run(*words).stderr
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "said"),
+    [
+        pytest.param(
+            {"complete": True, "released": True}, 0, "out of every peer's endpoints\n", id="done"
+        ),
+        pytest.param(
+            {"complete": False, "released": True},
+            1,
+            "deregistered; not every peer knows\n",
+            id="peers that have not said so",
+        ),
+        pytest.param(
+            {"complete": True, "released": False},
+            1,
+            "nobody says that the ports are given back: hostmesh-agent redirect status\n",
+            id="ports that may be led into Envoy still",
+        ),
+    ],
+)
+def test_a_drain_that_is_waited_for_is_status_1(
+    monkeypatch: pytest.MonkeyPatch, answer: dict[str, bool], status: int, said: str
+) -> None:
+    monkeypatch.setattr(cli, "_call", lambda *_, **__: answer)
+    result = _run("drain", "--release")
+    assert (result.exit_code, result.output) == (status, said)
+
+
+@pytest.mark.parametrize(("complete", "status"), [(True, 0), (False, 1)])
+@pytest.mark.parametrize("words", [["reload"], ["resume", "web"], ["leave", "--service", "web"]])
+def test_a_change_that_not_every_peer_knows_is_status_1(
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    complete: bool,  # noqa: FBT001
+    status: int,
+) -> None:
+    came_of_it = reloading.Reloaded((), (), (), (), complete, ())
+    for verb in ("reload", "resume_service", "leave_service"):
+        monkeypatch.setattr(reloading, verb, lambda *_: came_of_it)
+    result = _run(*words, "-o", "json")
+    assert (result.exit_code, json.loads(result.stdout)["every_peer_applied"]) == (status, complete)
+
+
+def test_a_check_answers_in_json(tmp_path: Path) -> None:
+    config = tmp_path / "agent.yaml"
+    config.write_text(CONFIG)
+    result = _run("check", "--config", str(config), "-o", "json")
+    assert json.loads(result.stdout) == {"file": str(config), "ok": True, "services": 1}
+
+
+def test_a_check_refuses_what_join_refuses(tmp_path: Path) -> None:
+    config = tmp_path / "agent.yaml"
+    config.write_text(CONFIG)
+    result = _run("check", "--config", str(config), "--instance", "gw")
+    assert result.exit_code == 2
+    assert "for instance 'gw': it says `instance: default`" in result.stderr

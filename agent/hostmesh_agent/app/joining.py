@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostmesh_agent.app import capture
-from hostmesh_agent.app.configuration import read_config, read_config_of, read_running
+from hostmesh_agent.app.configuration import read_config_of, read_running
 from hostmesh_agent.app.join import Joined
 from hostmesh_agent.app.join import join as enrol
 from hostmesh_agent.config import AgentConfig
@@ -75,12 +75,12 @@ def note_mesh(layout: HostLayout, joined: Mapping[str, object]) -> None:
         mesh_disk.write(layout, str(joined["trust_domain"]))
 
 
-def check(config_path: str) -> int:
+def check(config_path: str, layout: HostLayout) -> int:
     """Read agent.yaml and what capture would make of it; gives how many services it declares.
 
-    Raises BadInput.
+    Raises BadInput, also where it is another instance's.
     """
-    config = read_config(config_path)
+    config = read_config_of(layout, config_path)
     redirect.plan(config, redirect.Users(proxy_uid=2, proxy_gid=2, agent_uid=1))
     return len(config.services)
 

@@ -74,13 +74,12 @@ class Orders:
         return {str(one.identity): one.serial for one in self._parts.identity.status()}
 
     async def _drain(self, call: Call, progress: Progress) -> object:
-        complete = await self._deregister(progress)
+        complete, released = await self._deregister(progress), True
         if call.get("release") is True:
             progress("giving the ports back")
             self._parts.capture.set_wanted(Wanted.RELEASED)
-            if not await self._parts.capture.wait_removed(REMOVED_SECONDS):
-                progress("nobody says that the rules are out: hostmesh-agent redirect status")
-        return {"complete": complete}
+            released = await self._parts.capture.wait_removed(REMOVED_SECONDS)
+        return {"complete": complete, "released": released}
 
     async def _deregister(self, progress: Progress) -> bool:
         self._parts.registrar.leaving()

@@ -14,6 +14,7 @@ from hostmesh_agent.app.configuration import read_config_of
 from hostmesh_agent.config import AgentConfig
 from hostmesh_agent.edges import envoy_binary, users
 from hostmesh_agent.edges.users import User
+from hostmesh_core import instances
 from hostmesh_core.errors import BadInput, HostmeshError
 from hostmesh_core.host_layout import DEFAULT_INSTANCE, HostLayout
 from hostmesh_core.runner_file import RunnerSettings
@@ -84,8 +85,8 @@ def main() -> None:
     parser.add_argument("--agent-user", default="hostmesh", metavar="NAME|UID")
     parser.add_argument("--explicit", action="store_true", help="refuse capture: not as root")
     arguments = parser.parse_args(sys.argv[3:])
-    layout = HostLayout(arguments.instance)
     try:
+        layout = HostLayout(instances.checked(arguments.instance))
         agent = users.find(arguments.agent_user, option="--agent-user")
         config = arguments.config or layout.config_file
         path = compile_file(config, layout, agent=agent, explicit=arguments.explicit)

@@ -6,7 +6,9 @@ token file afterwards.
 
 import json
 import os
+import traceback
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from hostmesh_agent.edges.users import User, become
 from hostmesh_core.errors import BadInput, HostmeshError, Refused, Unreachable
@@ -49,10 +51,19 @@ def _child(user: User, work: Work, write_end: int) -> None:
             answer: dict[str, object] = {"result": dict(work())}
         except HostmeshError as error:
             answer = {"error": str(error), "family": _family(error)}
+        except Exception as error:  # noqa: BLE001  its cause would be lost with this process
+            why = f"cannot finish the work of uid {user.uid}: {_cause(error)}"
+            answer = {"error": why, "family": "Unreachable"}
         with os.fdopen(write_end, "wb") as pipe:
             pipe.write(json.dumps(answer).encode())
     finally:
         os._exit(0)
+
+
+def _cause(error: Exception) -> str:
+    """Name an error that nobody foresaw, and where it was."""
+    *_, frame = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})"
 
 
 def _family(error: HostmeshError) -> str:

@@ -17,10 +17,10 @@ from hostmesh_agent.config import (
     Upstream,
 )
 from hostmesh_agent.logic import config_services
-from hostmesh_core import ports
+from hostmesh_core import instances, ports
 from hostmesh_core.addresses import is_ip, split_host_port
 from hostmesh_core.host_layout import DEFAULT_INSTANCE
-from hostmesh_core.ids import Identity, is_dns_label, is_dns_name
+from hostmesh_core.ids import Identity, is_dns_name
 from hostmesh_core.sections import Section, load_section
 
 VERSION = 1
@@ -78,8 +78,8 @@ def _enrolment(text: str) -> Address | None:
 
 def _instance(top: Section) -> str:
     instance = top.text("instance", default=DEFAULT_INSTANCE)
-    if not is_dns_label(instance) or len(instance) > 20:
-        top.refuse("instance", "expected lower-case letters, digits and -, at most 20")
+    if not instances.is_instance(instance):
+        top.refuse("instance", instances.FORM)
     return instance
 
 

@@ -15,10 +15,9 @@ from hostmesh_agent.edges.users import User
 from hostmesh_agent.parent import ending, one_shot, processes
 from hostmesh_agent.parent.keeper import Keeper, say
 from hostmesh_agent.parent.processes import Program
-from hostmesh_core import own_commands
+from hostmesh_core import instances, own_commands
 from hostmesh_core.errors import BadInput, HostmeshError
 from hostmesh_core.host_layout import DEFAULT_INSTANCE, HostLayout
-from hostmesh_core.ids import is_dns_label
 
 WEAKER = (
     "running as an ordinary user, which is weaker in three ways:",
@@ -75,9 +74,7 @@ def parse(arguments: list[str]) -> Options:
     )
     parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning"))
     parsed = parser.parse_args(arguments)
-    if not is_dns_label(parsed.instance):
-        raise BadInput(f"cannot use instance {parsed.instance!r}: expected letters, digits and -")
-    layout = HostLayout(parsed.instance)
+    layout = HostLayout(instances.checked(parsed.instance))
     if os.geteuid() == 0:
         agent = users.find(parsed.agent_user, option="--agent-user")
         envoy = users.find(parsed.envoy_user, option="--envoy-user")

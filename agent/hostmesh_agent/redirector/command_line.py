@@ -17,7 +17,7 @@ from hostmesh_agent.redirector.inputs import Inputs
 from hostmesh_agent.redirector.paths import Paths
 from hostmesh_agent.redirector.target import SERVING, Serving, Target, decide
 from hostmesh_agent.redirector.watch import Watch
-from hostmesh_core import own_commands
+from hostmesh_core import instances, own_commands
 from hostmesh_core.capture_plan import FILE_LIMIT, CapturePlan
 from hostmesh_core.errors import BadInput, HostmeshError
 from hostmesh_core.host_layout import DEFAULT_INSTANCE, HostLayout
@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    paths = Paths(HostLayout(options.instance))
+    paths = Paths(HostLayout(instances.checked(options.instance)))
     if options.command != "show" and os.geteuid() != 0:
         raise HostmeshError(f"cannot run redirect {options.command}: it needs root")
     match options.command:
@@ -97,7 +97,8 @@ def _run(options: argparse.Namespace) -> int:
             return _apply(paths, early=options.early, assume=options.assume_ready)
         case "remove":
             stop = options.keep_closed or options.draining
-            return _remove(paths, keep_closed=stop, draining=options.draining)
+            there = _is_there(paths)
+            return _remove(paths, keep_closed=stop, draining=options.draining) if there else 0
         case "status":
             return _status(paths, options.output)
         case "foresee":
@@ -106,6 +107,15 @@ def _run(options: argparse.Namespace) -> int:
             return _show(paths, options.output, early=options.early)
         case _:
             return Watch(paths, Engine(paths), Inputs(paths.layout)).run()
+
+
+def _is_there(paths: Paths) -> bool:
+    """Tell, and say, whether there is such an instance: a typo must not look like a removal."""
+    places = (paths.layout.state_dir, paths.layout.run_dir)
+    if any(map(os.path.lexists, places)) or Engine(paths).is_anything():
+        return True
+    sys.stdout.write(f"nothing of instance {paths.layout.instance} is on this host\n")
+    return False
 
 
 def _read(paths: Paths) -> tuple[Inputs, CapturePlan]:

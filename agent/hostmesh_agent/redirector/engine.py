@@ -159,6 +159,11 @@ class Engine:
                 never=never,
             )
 
+    def is_anything(self) -> bool:
+        """Whether a rule, a route or a name of this instance is there. Raises HostmeshError."""
+        found, rules = self.differences(None, Target(), frozenset())
+        return bool(found or rules or self._names_written())
+
     def remove(self) -> Result:
         """Take out everything of this instance, knowing no configuration. Raises HostmeshError."""
         with self.locked():

@@ -115,10 +115,10 @@ def test_a_file_of_another_instance_is_refused(
 
 
 def test_a_file_is_checked_with_what_capture_makes_of_it(tmp_path: Path, config: str) -> None:
-    assert joining.check(config) == 1
+    assert joining.check(config, RootedLayout()) == 1
     Path(config).write_text(AGENT_YAML.replace("8080", "22"))
     with pytest.raises(BadInput, match="ssh is never captured"):
-        joining.check(config)
+        joining.check(config, RootedLayout())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["agent.yaml"]
 
 

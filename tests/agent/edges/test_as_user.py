@@ -43,6 +43,18 @@ def test_a_child_that_dies_is_said() -> None:
         run_as(NOBODY, die)
 
 
+def test_an_error_that_nobody_foresaw_is_named() -> None:
+    def fail() -> Mapping[str, object]:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(
+        Unreachable,
+        match=r"cannot finish the work of uid 64001: OSError: .*No space left on device "
+        r"\(test_as_user\.py:\d+\)",
+    ):
+        run_as(NOBODY, fail)
+
+
 def test_the_own_user_needs_no_child() -> None:
     assert run_as(User(os.geteuid(), os.getegid()), lambda: {"pid": os.getpid()}) == {
         "pid": os.getpid()

@@ -47,6 +47,25 @@ def test_a_wrong_command_is_status_2(argv: list[str], capsys: pytest.CaptureFixt
     assert "usage:" in err
 
 
+@pytest.mark.parametrize("verb", ["apply", "remove", "status", "show", "watch"])
+def test_an_instance_is_no_path(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Root would write there."""
+    status, _, err = _status(capsys, verb, "--instance", "../../../tmp/x")
+    assert (status, err[:40]) == (2, "cannot use --instance '../../../tmp/x': ")
+
+
+@pytest.mark.process
+@pytest.mark.skipif(os.geteuid() != 0, reason="looks at the kernel's rules")
+def test_a_removal_of_a_mistyped_instance_says_so_and_makes_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    status, out, _ = _status(capsys, "remove", "--instance", "mistyped-one")
+    assert (status, out) == (0, "nothing of instance mistyped-one is on this host\n")
+    layout = HostLayout("mistyped-one")
+    assert not Path(layout.run_dir).exists()
+    assert not Path(layout.state_dir).exists()
+
+
 @pytest.mark.parametrize("verb", ["apply", "remove", "status", "watch"])
 def test_what_needs_root_says_so(
     verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
