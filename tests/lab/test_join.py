@@ -192,6 +192,37 @@ def test_a_token_file_that_stays_is_a_warning(joining: Joining) -> None:
     assert leave(host).returncode == 0
 
 
+def test_a_join_again_gives_a_host_its_lost_run_all_back(joining: Joining) -> None:
+    host = joining.host("unkept", "{name: unkept, port: 8080, protocol: http}")
+    start_app(host, "http", "unkept", 8080)
+    before = host_snapshot.take(host)
+    assert join(host, "--watch", "0").returncode == 0
+    agent = joining.mesh.agents["unkept"]
+    agent.kill(agent.pid("hostmesh_agent.main", "run", "--all"))
+    status = host.run([program("hostmesh-agent"), "status"]).stdout
+    assert "warning  `run --all` has ended" in status
+    runs, envoys = agent.agent_pid(), agent.envoy_pids()
+    again = join(host, "--watch", "0")
+    assert again.returncode == 0, again.stderr
+    assert "starting `run --all` again" in again.stderr
+    assert (agent.agent_pid(), agent.envoy_pids()) == (runs, envoys)
+    agent.kill(runs)
+    wait_for("another agent", lambda: agent.agent_pid() not in (0, runs), seconds=30)
+    host.write("/etc/hostmesh/other.yaml", host.path(LAYOUT.config_file).read_text())
+    wait_for("its answer", lambda: _answers(host), seconds=30)
+    other = join(host, "--watch", "0", "--config", "/etc/hostmesh/other.yaml")
+    assert other.returncode == 2
+    assert f"this host's agent runs with {LAYOUT.config_file}" in other.stderr
+    host.run(["rm", "/etc/hostmesh/other.yaml"])
+    assert leave(host).returncode == 0
+    assert host_snapshot.differences(before, host_snapshot.take(host)) == {}
+
+
+def _answers(host: Host) -> bool:
+    """Whether the agent does, and is in the mesh."""
+    return host.run([program("hostmesh-agent"), "status"], check=False).returncode == 0
+
+
 def test_a_killed_host_is_left_too(joining: Joining) -> None:
     """Parent and agent are killed; Envoy and the rules go on serving: leave finds them."""
     host = joining.host("killed", "{name: killed, port: 8080, protocol: http}")

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostmesh_agent.app import join as enrolling
-from hostmesh_agent.app import looking, runner_file
-from hostmesh_agent.app.configuration import read_config_of
+from hostmesh_agent.app import looking, runner_file, supervision
+from hostmesh_agent.app.configuration import read_text, running_of
 from hostmesh_agent.app.joining import Users, note_mesh
+from hostmesh_agent.app.supervision import Kept
 from hostmesh_agent.config import Address, AgentConfig
 from hostmesh_agent.edges import (
     control,
@@ -25,17 +26,18 @@ from hostmesh_agent.edges import (
     made_folders,
     own_processes,
     reach,
+    running_disk,
     supervisor,
     users,
 )
 from hostmesh_agent.edges.as_user import run_as
 from hostmesh_agent.edges.clock import SystemClock
 from hostmesh_agent.edges.identity_disk import IdentityDisk, StoredIdentity
-from hostmesh_agent.edges.own_processes import Kind
 from hostmesh_agent.edges.users import User
 from hostmesh_agent.logic import accepting, differences, join_screen
 from hostmesh_agent.logic.accepting import Accepted
 from hostmesh_agent.logic.findings import Code, Finding
+from hostmesh_agent.logic.running import Running
 from hostmesh_core.errors import BadInput, HostmeshError, Unreachable
 from hostmesh_core.host_layout import HostLayout
 from hostmesh_core.token import JoinToken
@@ -71,6 +73,8 @@ class _Host:
     agent: User
     envoy: User
     found: Sequence[Finding]
+    waiting: list[str]
+    """What of agent.yaml the agent that runs has not taken in."""
 
 
 def join(order: Order, token_text: str | None, say: Say) -> Answer:
@@ -100,7 +104,7 @@ def join(order: Order, token_text: str | None, say: Say) -> Answer:
         "watched_seconds": order.watch_seconds,
         "findings": looking.as_values(host.found),
         "differences": differences.summary(host.config.services),
-        "waiting": join_screen.waiting_of(status),
+        "waiting": [*host.waiting, *join_screen.waiting_of(status)],
     }
 
 
@@ -123,7 +127,9 @@ def _living(layout: HostLayout) -> StoredIdentity | None:
 
 def _read(order: Order, token_text: str | None, say: Say) -> _Host:
     """Read and look; changes nothing. Raises BadInput."""
-    config = read_config_of(order.layout, order.config_path)
+    text = read_text(order.config_path)
+    read = running_of(order.layout, order.config_path, text, frozenset())
+    config = read.config
     if token_text is not None:
         JoinToken.parse(token_text)
     accepted = Accepted.parse(order.accept, config)
@@ -136,13 +142,35 @@ def _read(order: Order, token_text: str | None, say: Say) -> _Host:
     agent, envoy = own or order.users.agent_user(), own or order.users.envoy_user()
     if own is None:
         users.check_apart(agent, envoy)  # `run --all` would refuse them, with the token used
+    waiting = _not_taken_in(read, order.layout)
     runner_file.settings(config, order.layout, agent=agent)  # an Envoy is there that will do
     say("looking at the apps of this host")
     found = looking.look(config, agent, order.layout)
     stops = accepting.stopping(found, accepted)
     if stops:
         raise BadInput(accepting.refusal(stops))
-    return _Host(config, order.layout, agent, envoy, found)
+    return _Host(config, order.layout, agent, envoy, found, waiting)
+
+
+def _not_taken_in(read: Running, layout: HostLayout) -> list[str]:
+    """Say that an agent runs with the file as it was before. Raises BadInput for another file."""
+    runs = _asked(layout, "running")
+    if not runs:
+        return []
+    file, mine = str(runs.get("file")), os.path.abspath(read.file)  # noqa: PTH100 (a link stays)
+    if file != mine:
+        raise BadInput(
+            f"cannot join with {mine}: this host's agent runs with {file}; edit that one and run: "
+            "hostmesh-agent reload, or leave first"
+        )
+    if runs.get("text") == read.text:
+        return []
+    if supervision.look(layout, answers=True) is Kept.BY_NOBODY:
+        raise BadInput(
+            f"cannot start `run --all` beside an agent that has not taken in what {mine} says now: "
+            "undo the edit and run join again; then edit it and run: hostmesh-agent reload"
+        )
+    return [f"{mine} as it is now: hostmesh-agent reload takes it in"]
 
 
 def _enrolled(host: _Host, token_text: str | None, say: Say) -> Answer:
@@ -204,6 +232,7 @@ def _up(host: _Host, order: Order, say: Say) -> Answer:
 
     Gives the agent's status; empty where it does not answer. Raises CannotStart.
     """
+    made = _compiled(host.layout)
     child = _start(host, order, say)
     down = {each.service for each in host.found if each.code is Code.NOT_LISTENING}
     began, told = time.monotonic(), ""
@@ -212,22 +241,30 @@ def _up(host: _Host, order: Order, say: Say) -> Answer:
         waiting = join_screen.waiting_of(status)
         passed = time.monotonic() - began
         refused = join_screen.refused_of(status) if passed > REFUSED_SECONDS else set()
-        if status and all(text.partition(":")[0] in down | refused for text in waiting):
+        done = all(text.partition(":")[0] in down | refused for text in waiting)
+        keeps = _keeps(child, host.layout, made)
+        if status and done and keeps:
             return status
-        _check_lives(child, host.layout)
         if passed > READY_SECONDS:
             return status
-        if waiting[0] != told:
+        if waiting and waiting[0] != told:
             told = waiting[0]
             say(f"waiting for {told}")
         time.sleep(POLL_SECONDS)
 
 
 def _start(host: _Host, order: Order, say: Say) -> "subprocess.Popen[bytes] | None":
-    if _status(host.layout) or _supervised(host.layout):
-        say("the agent's processes run already")
-        return None
-    say("starting the agent, Envoy's runner and the redirector")
+    match supervision.look(host.layout, answers=bool(_status(host.layout))):
+        case Kept.BY_RUN_ALL:
+            say("the agent's processes run already")
+            return None
+        case Kept.BY_ANOTHER:
+            say("an agent runs already, which is not `run --all`'s: nothing is started")
+            return None
+        case Kept.BY_NOBODY:
+            say("starting `run --all` again: it has ended, and goes on with what runs")
+        case Kept.NOTHING_RUNS:
+            say("starting the agent, Envoy's runner and the redirector")
     config = os.path.abspath(order.config_path)  # noqa: PTH100 (a link stays a link)
     options = ["--instance", host.layout.instance, "--config", config]
     if os.geteuid() == 0:
@@ -236,24 +273,40 @@ def _start(host: _Host, order: Order, say: Say) -> "subprocess.Popen[bytes] | No
     return supervisor.start(host.layout, options)
 
 
-def _check_lives(child: "subprocess.Popen[bytes] | None", layout: HostLayout) -> None:
-    """Raise CannotStart where everything ended at once, and no earlier one runs instead."""
-    if child is not None and child.poll() is not None and not _supervised(layout):
-        raise supervisor.CannotStart(
-            f"cannot start everything: it ended and said: {supervisor.last_words(layout)}; this "
-            "host has joined: cure that and run join again"
-        )
+def _keeps(
+    child: "subprocess.Popen[bytes] | None", layout: HostLayout, made: Sequence[int]
+) -> bool:
+    """Whether what was started has come to keep the processes, or an earlier one does.
+
+    An agent that ran already says nothing about that. Raises CannotStart where it has ended.
+    """
+    if child is None:
+        return True
+    if child.poll() is None:
+        return _compiled(layout) != made
+    if supervision.look(layout, answers=False) is Kept.BY_RUN_ALL:
+        return True
+    raise supervisor.CannotStart(
+        f"cannot start everything: it ended and said: {supervisor.last_words(layout)}; this "
+        "host has joined: cure that and run join again"
+    )
 
 
-def _supervised(layout: HostLayout) -> bool:
-    return any(each.kind is Kind.PARENT for each in own_processes.of_instance(layout))
+def _compiled(layout: HostLayout) -> list[int]:
+    """Give what changes when `run --all` has made the last file that it makes at its start."""
+    return running_disk.stamp(layout.capture_file if os.geteuid() == 0 else layout.runner_file)
 
 
 def _status(layout: HostLayout) -> Answer:
     """Give the agent's status; empty while it does not answer."""
+    return _asked(layout, "status")
+
+
+def _asked(layout: HostLayout, verb: str) -> Answer:
+    """Give the agent's answer; empty while it gives none."""
     try:
         found = control.call(
-            layout.control_socket, "status", timeout=_CALL_SECONDS, progress=lambda _: None
+            layout.control_socket, verb, timeout=_CALL_SECONDS, progress=lambda _: None
         )
     except HostmeshError:
         return {}

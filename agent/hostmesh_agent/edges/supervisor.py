@@ -1,5 +1,6 @@
-"""Starts `run --all` so that it outlives whoever asked for it, and hears what it says."""
+"""Starts `run --all` so that it outlives whoever asked for it; hears what it says and notes."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from hostmesh_agent.edges import folders
 from hostmesh_core.errors import HostmeshError
 from hostmesh_core.host_layout import HostLayout
 
@@ -47,6 +49,20 @@ def start(layout: HostLayout, options: Sequence[str]) -> "subprocess.Popen[bytes
             )
     except OSError as error:
         raise CannotStart(f"cannot start run --all: {error.strerror} ({log})") from error
+
+
+def recorded(layout: HostLayout) -> frozenset[int]:
+    """Give the pids that a `run --all` has noted: it goes on with them if it is started again.
+
+    Empty for those who may not read its folder.
+    """
+    found = set()
+    for path in Path(folders.parent_dir(layout)).glob("*.json"):
+        with suppress(OSError, ValueError, AttributeError):
+            pid = json.loads(path.read_bytes()).get("pid")
+            if isinstance(pid, int):
+                found.add(pid)
+    return frozenset(found)
 
 
 def last_words(layout: HostLayout) -> str:

@@ -1,12 +1,12 @@
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from hostmesh_agent.edges import own_processes
 from hostmesh_agent.edges.own_processes import Kind
+from hostmesh_testing import own_process
 from hostmesh_testing.rooted_layout import RootedLayout
 
 AGENT, ENVOY, STRANGER = 64010, 64011, 64012
@@ -51,14 +51,9 @@ def test_what_a_command_line_is(command: list[str], instance: str, kind: Kind | 
     assert own_processes.kind_of(command, instance) is kind
 
 
-def _words(instance: str, *words: str) -> list[str]:
-    code = "import time; time.sleep(60)"
-    return [sys.executable, "-c", code, "hostmesh_agent.main", *words, "--instance", instance]
-
-
 @pytest.mark.process
 def test_a_process_is_found_and_ended(layout: RootedLayout) -> None:
-    child = subprocess.Popen(_words(layout.instance, "run"))
+    child = subprocess.Popen(own_process.words(layout.instance, "run"))
     try:
         (found,) = own_processes.of_instance(layout)
         assert (found.kind, found.pid) == (Kind.AGENT, child.pid)
@@ -90,7 +85,9 @@ def test_our_command_line_does_not_make_a_process_ours(
     for folder, owner in ((layout.identity_dir, AGENT), (layout.hot_restart_dir, ENVOY)):
         Path(folder).mkdir(parents=True)
         os.chown(folder, owner, owner)
-    child = subprocess.Popen(_words(layout.instance, *words), user=uid, group=uid, extra_groups=[])
+    child = subprocess.Popen(
+        own_process.words(layout.instance, *words), user=uid, group=uid, extra_groups=[]
+    )
     try:
         assert [each.kind for each in own_processes.of_instance(layout)] == kinds
     finally:
