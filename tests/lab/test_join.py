@@ -218,6 +218,29 @@ def test_a_join_again_gives_a_host_its_lost_run_all_back(joining: Joining) -> No
     assert host_snapshot.differences(before, host_snapshot.take(host)) == {}
 
 
+def test_after_a_reboot_the_same_join_brings_the_host_back(joining: Joining) -> None:
+    """All processes, rules and /run are gone; the state, /etc/hosts and no token are there."""
+    host = joining.host("rebooted", "{name: rebooted, port: 8080, protocol: http}")
+    start_app(host, "http", "rebooted", 8080)
+    kernel = "for t in iptables ip6tables; do $t-save > /root/$t; done"
+    host.run(["sh", "-c", kernel])
+    joined = join(host, "--watch", "0")
+    assert "reboot   run this join again" in joined.stdout, joined.stderr
+    agent = joining.mesh.agents["rebooted"]
+    parent = agent.pid("hostmesh_agent.main", "run", "--all")
+    for pid in (parent, agent.agent_pid(), agent.pid("redirect"), agent.pid("hostmesh_agent.main")):
+        agent.kill(pid)
+    for pid in agent.envoy_pids():
+        agent.kill(pid)
+    host.run(["sh", "-c", kernel.replace("save >", "restore <") + "; rm -rf /run/hostmesh"])
+    assert "mesh.internal" in host.path("/etc/hosts").read_text()
+    again = join(host, "--watch", "0")
+    assert again.returncode == 0, again.stderr
+    assert "starting the agent" in again.stderr
+    assert call(joining.mesh.cp, "rebooted", 8080, address=host.ipv4).status == 200
+    assert leave(host).returncode == 0
+
+
 def _answers(host: Host) -> bool:
     """Whether the agent does, and is in the mesh."""
     return host.run([program("hostmesh-agent"), "status"], check=False).returncode == 0

@@ -35,6 +35,7 @@ def screen(answer: Answer, *, log: str = "") -> str:
     rows += [("warning", f"{f['text']}; {f['cure']}") for f in _warned(answer)]
     rows += [("warning", text) for text in screens.texts(status.get("warnings"))]
     rows += [("log", log)] if log else []
+    rows += [("reboot", _reboot(status))]
     rows += [("undo", f"{'hostmesh-agent leave':<{_LEFT_COLUMN}}next: {_next(answer, services)}")]
     return screens.lines(rows)
 
@@ -74,6 +75,14 @@ def _changed(status: Answer) -> str:
     block = "1 block in /etc/hosts" if names else "no name"
     text = f"{rules} rules, {routes} routes, {block}"
     return f"{text:<{_LEFT_COLUMN}}look: hostmesh-agent redirect show"
+
+
+def _reboot(status: Answer) -> str:
+    """Say what a reboot asks for: it takes the processes and rules, and leaves the names."""
+    until = (
+        "; till then mesh names lead nowhere" if _map(status.get("changed")).get("names") else ""
+    )
+    return f"run this join again after one, unless `run --all` starts with the host{until}"
 
 
 def _accepted(answer: Answer) -> list[Answer]:

@@ -54,6 +54,8 @@ def test_one_screen_says_it_all() -> None:
         "changed  6 rules, 2 routes, 1 block in /etc/hosts      look: hostmesh-agent redirect show",
         "warning  capture is not watched",
         "log      /var/log/x.log",
+        "reboot   run this join again after one, unless `run --all` starts with the host; till then"
+        " mesh names lead nowhere",
         "undo     hostmesh-agent leave                          next: hostmesh service show web"
         "    (on the control plane)",
     ]
@@ -75,7 +77,11 @@ def test_what_is_waited_for_is_named_with_the_way_to_look_again() -> None:
 
 def test_without_capture_nothing_was_changed() -> None:
     status = STATUS | {"changed": {"rules": 0, "routes": 0, "names": 0}}
-    assert "changed  no rule, no route, no name\n" in join_screen.screen(answer(status=status))
+    said = join_screen.screen(answer(status=status))
+    assert "changed  no rule, no route, no name\n" in said
+    assert (
+        "reboot   run this join again after one, unless `run --all` starts with the host\n" in said
+    )
 
 
 def test_who_is_refused_is_known() -> None:
