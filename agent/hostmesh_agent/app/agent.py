@@ -1,4 +1,4 @@
-"""The agent, assembled: every service made once, joined here and nowhere else.
+"""The agent: every service once (`app.assembly` makes them), joined here and nowhere else.
 
 What leads to what: an identity on disk opens the streams; the streams bring workload certificates
 and a generation; with both Envoy is wanted; when a worker of it answers, capture is asked for; when
@@ -6,42 +6,31 @@ the rules are verified, each service is proven and only then registered (`app.re
 """
 
 import asyncio
-import contextlib
 import json
 import logging
-import signal
-import socket
-import sys
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
-from envoy.config.core.v3.base_pb2 import Node as XdsNode
-
+from hostmesh_agent.app import assembly
+from hostmesh_agent.app.assembly import credentials, planes
 from hostmesh_agent.app.callers import CallersService, Surroundings
 from hostmesh_agent.app.capture import CaptureService
-from hostmesh_agent.app.configuration import take_up
 from hostmesh_agent.app.confirming import Confirming
-from hostmesh_agent.app.envoy import Callbacks, EnvoyService, Node
-from hostmesh_agent.app.host import AgentFacts, HostListeners, HostService
-from hostmesh_agent.app.identity import HostCredentials, IdentityService, IssueResult, Listeners
+from hostmesh_agent.app.envoy import Callbacks
+from hostmesh_agent.app.host import HostListeners
+from hostmesh_agent.app.identity import HostCredentials, IssueResult, Listeners
 from hostmesh_agent.app.orders import Orders
 from hostmesh_agent.app.registrar import Registrar
-from hostmesh_agent.app.relay import RelayCallbacks, RelayPaths, RelayService
+from hostmesh_agent.app.relay import RelayCallbacks
 from hostmesh_agent.app.reload import Reload
 from hostmesh_agent.app.status import Parts, is_captured, metrics, next_waiting, status_of
 from hostmesh_agent.config import ServiceConfig
 from hostmesh_agent.edges import control, status_http
-from hostmesh_agent.edges.bootstrap_disk import can_bind_ipv6
-from hostmesh_agent.edges.clock import SystemClock
-from hostmesh_agent.edges.entropy import SystemEntropy
 from hostmesh_agent.edges.identity_disk import IdentityDisk, StoredIdentity
 from hostmesh_agent.edges.sd_notify import Notifier
-from hostmesh_agent.edges.xds_upstream import Credentials
 from hostmesh_agent.logic import workloads
 from hostmesh_agent.logic.relay_facts import MeshFacts
 from hostmesh_agent.logic.running import Running
-from hostmesh_core import exit_status, names
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.errors import BadInput, HostmeshError
 from hostmesh_core.host_layout import HostLayout
@@ -60,92 +49,65 @@ class Agent:
     def __init__(self, running: Running, layout: HostLayout, stored: StoredIdentity) -> None:
         self.running = running
         self._layout = layout
-        self._clock, self._entropy = SystemClock(), SystemEntropy()
         self._tasks: asyncio.TaskGroup | None = None
         self._left = asyncio.Event()
         self._certified = asyncio.Event()
         self._serving = asyncio.Event()
         self._disk = IdentityDisk(Path(layout.identity_dir))
-        self.identity = self._new_identity(stored)
-        self.host = self._new_host()
-        self.envoy = self._new_envoy()
+        self.identity = assembly.identity(
+            self._disk, stored, request=self._request, listeners=self._identity_listeners()
+        )
+        self.host = assembly.host(running, self.identity, self._host_listeners())
+        self.envoy = assembly.envoy(running, layout, self.identity, self._envoy_callbacks())
         # A relay with a stored generation says at once what it serves: capture must be there.
         self.capture = CaptureService(layout, self._captured)
-        self.relay = self._new_relay()
+        self.relay = assembly.relay(
+            running, layout, self.identity, self._relay_callbacks(), warming=self._warming
+        )
         self._confirming = Confirming(self.identity, self.host, self.relay, self.envoy)
         self.registrar = Registrar(running.config, self.host, self.identity)
-        self.callers = self._new_callers()
+        self.callers = CallersService(
+            layout.callers_file, self.envoy, self.host, self._surroundings()
+        )
         self._notifier = Notifier()
 
-    def _new_identity(self, stored: StoredIdentity) -> IdentityService:
-        return IdentityService(
-            self._disk,
-            stored,
-            request=self._request,
-            clock=self._clock,
-            jitter=self._entropy.jitter,
-            listeners=Listeners(
-                on_host_identity=self._new_host_identity,
-                on_workload=lambda identity, fresh: self._new_workload(
-                    identity, fresh.facts.serial
-                ),
-                on_bundles=lambda _: self.relay.set_secrets(self.identity.secrets()),
-            ),
+    # Who is told of what
+
+    def _identity_listeners(self) -> Listeners:
+        return Listeners(
+            on_host_identity=self._new_host_identity,
+            on_workload=lambda identity, fresh: self._new_workload(identity, fresh.facts.serial),
+            on_bundles=lambda _: self.relay.set_secrets(self.identity.secrets()),
         )
 
-    def _new_host(self) -> HostService:
-        return HostService(
-            _planes(self.running),
-            _credentials(self.identity.host),
-            facts=AgentFacts(agent_version=version("hostmesh"), hostname=socket.gethostname()),
-            clock=self._clock,
-            entropy=self._entropy,
-            listeners=HostListeners(
-                on_welcome=self._welcomed,
-                on_moved=lambda: self.relay.set_credentials(_credentials(self.identity.host)),
-                on_verdict=self._verdict,
-                on_query=self._query,
-            ),
+    def _host_listeners(self) -> HostListeners:
+        return HostListeners(
+            on_welcome=self._welcomed,
+            on_moved=lambda: self.relay.set_credentials(credentials(self.identity.host)),
+            on_verdict=self._verdict,
+            on_query=self._query,
         )
 
-    def _new_envoy(self) -> EnvoyService:
-        return EnvoyService(
-            self.running.config,
-            self._layout,
-            Node(id=self.identity.membership.host_id, agent_version=version("hostmesh")),
-            Callbacks(
-                on_running=self._envoy_serves,
-                on_down=self._envoy_down,
-                on_crash_loop=self._crash_loop,
-            ),
+    def _envoy_callbacks(self) -> Callbacks:
+        return Callbacks(
+            on_running=self._envoy_serves,
+            on_down=self._envoy_down,
+            on_crash_loop=self._crash_loop,
         )
 
-    def _new_relay(self) -> RelayService:
-        relay = RelayService(
-            RelayPaths(xds_dir=self._layout.xds_dir, xds_socket=self._layout.xds_socket),
-            control_planes=_planes(self.running),
-            node=_node(self.identity.membership.host_id),
-            callbacks=RelayCallbacks(
-                on_applied=self.host.applied,
-                on_rejected=self._rejected,
-                on_generation=self._generation,
-                on_problem=lambda text: log.warning("%s", text),
-            ),
-            warming=self._warming,
+    def _relay_callbacks(self) -> RelayCallbacks:
+        return RelayCallbacks(
+            on_applied=self.host.applied,
+            on_rejected=self._rejected,
+            on_generation=self._generation,
+            on_problem=lambda text: log.warning("%s", text),
         )
-        relay.set_credentials(_credentials(self.identity.host))
-        return relay
 
-    def _new_callers(self) -> CallersService:
-        return CallersService(
-            self._layout.callers_file,
-            self.envoy,
-            self.host,
-            Surroundings(
-                services=lambda: [view.config for view in self.registrar.views()],
-                captured=lambda: is_captured(self._parts()),
-                joined=lambda: not self._left.is_set(),
-            ),
+    def _surroundings(self) -> Surroundings:
+        return Surroundings(
+            services=lambda: [view.config for view in self.registrar.views()],
+            captured=lambda: is_captured(self._parts()),
+            joined=lambda: not self._left.is_set(),
         )
 
     async def run(self) -> None:
@@ -202,9 +164,9 @@ class Agent:
         before, self.running = self.running, running
         self._want(declared)
         self.registrar.configure(running.config, declared)
-        if _planes(running) != _planes(before):
-            self.host.set_control_planes(_planes(running))
-            self.relay.set_control_planes(_planes(running))
+        if planes(running) != planes(before):
+            self.host.set_control_planes(planes(running))
+            self.relay.set_control_planes(planes(running))
 
     def want_certificates(self, running: Running, declared: Iterable[ServiceConfig]) -> None:
         """Ask for the certificates of a configuration that is about to be run with, too."""
@@ -225,9 +187,8 @@ class Agent:
         return await self.host.request_certificate(csr_der, identity)
 
     def _new_host_identity(self, fresh: HostCredentials) -> None:
-        credentials = _credentials(fresh)
-        self.host.set_credentials(credentials)
-        self.relay.set_credentials(credentials)
+        self.host.set_credentials(credentials(fresh))
+        self.relay.set_credentials(credentials(fresh))
         self._spawn(self._confirming.confirm(None, fresh.serial))
 
     def _new_workload(self, identity: Identity, serial: str) -> None:
@@ -342,56 +303,3 @@ class Agent:
             self._tasks.create_task(work)
         else:
             work.close()
-
-
-def _node(host_id: str) -> XdsNode:
-    """Say of this host what decides addresses, and nothing else."""
-    node = XdsNode(id=host_id)
-    node.metadata[names.NODE_IPV6] = can_bind_ipv6()
-    return node
-
-
-def _planes(running: Running) -> list[str]:
-    return [str(address) for address in running.config.control_planes]
-
-
-def _credentials(host: HostCredentials) -> Credentials:
-    return Credentials(
-        host.key_pem,
-        host.chain_pem,
-        host.roots_pem,
-        names.control_plane_host(host.trust_domain),
-    )
-
-
-def main(config_path: str, layout: HostLayout, *, log_level: str) -> None:
-    """Run the agent until SIGTERM; Envoy and the rules stay.
-
-    Exits with `exit_status.LEFT` when the host has left the mesh: nobody starts it again.
-    """
-    logging.basicConfig(
-        level=log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-        stream=sys.stderr,
-    )
-    running = take_up(layout, str(Path(config_path).absolute()))
-    stored = IdentityDisk(Path(layout.identity_dir)).load()
-    if stored is None:
-        raise BadInput(
-            "cannot run: this host has not joined; next: hostmesh-agent join --token-file FILE"
-        )
-    if asyncio.run(_serve(Agent(running, layout, stored))):
-        sys.exit(exit_status.LEFT)
-
-
-async def _serve(agent: Agent) -> bool:
-    """Serve until told to end; True where the host has left the mesh."""
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    if task is not None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, task.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await agent.run()
-        return True
-    return False

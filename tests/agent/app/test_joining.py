@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hostmesh_agent.app import agent, joining
+from hostmesh_agent.app import agent_main, joining
 from hostmesh_agent.edges import redirect_files
 from hostmesh_agent.edges.identity_disk import IdentityDisk, Membership
 from hostmesh_core.bundle import TrustBundles
@@ -75,7 +75,7 @@ def _compile(config: str, layout: RootedLayout) -> object:
 
 
 def _run(config: str, layout: RootedLayout) -> object:
-    agent.main(config, layout, log_level="warning")
+    agent_main.main(config, layout, log_level="warning")
     return None
 
 
