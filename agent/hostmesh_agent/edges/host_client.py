@@ -15,8 +15,9 @@ from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.errors import Unreachable
 from hostmesh_core.rpc import HOST_CONNECT
 
-CONNECT_SECONDS = 2.0
-"""From the first packet to Welcome."""
+CONNECT_SECONDS = 4.0
+"""From the first packet to Welcome. A starved control plane answers late, and each new try costs it
+another handshake; two dead ones in a row must still leave time to renew a lease at the third."""
 
 _NEVER = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.INVALID_ARGUMENT)
 

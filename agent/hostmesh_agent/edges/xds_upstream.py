@@ -16,8 +16,9 @@ from envoy.service.discovery.v3.discovery_pb2 import (
 from hostmesh_core.errors import Unreachable
 from hostmesh_core.rpc import CLIENT_OPTIONS, DELTA_ADS, STREAM_ID_METADATA
 
-CONNECT_SECONDS = 2.0
-"""From the first packet to the control plane's word that it takes the stream."""
+CONNECT_SECONDS = 4.0
+"""From the first packet to the control plane's word that it takes the stream; as patient as the
+host stream (`host_client`), for the same reason."""
 
 _OPTIONS = (
     *CLIENT_OPTIONS,

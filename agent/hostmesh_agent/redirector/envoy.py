@@ -7,12 +7,12 @@ another process, and the readiness listener is answered by Envoy's own workers.
 import os
 import select
 import socket
+import time
 from pathlib import Path
 
+from hostmesh_core.envoy_silence import ANSWER_SECONDS
 from hostmesh_core.redirect_files import EnvoyProcess
 
-ASK_SECONDS = 1.0
-"""How long an answer may take."""
 _REQUEST = b"GET /healthz/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
@@ -68,19 +68,51 @@ def _is_it(envoy: EnvoyProcess, proxy_uid: int) -> bool:
     return owner == proxy_uid and envoy.started in (0, started(envoy.pid))
 
 
-def answers(port: int, held: Held | None = None, timeout_seconds: float = ASK_SECONDS) -> bool:
+class Question:
+    """One question to the listener 127.0.0.1:`port`; its answer is waited for in many looks."""
+
+    def __init__(self, port: int) -> None:
+        self._asking = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        self._asked = False
+        self._asking.connect_ex(("127.0.0.1", port))
+
+    def look(self, held: Held | None, seconds: float) -> bool | None:
+        """Wait at most `seconds`, or until `held` ends.
+
+        True for status 200, None while there is no answer; what is refused and any other answer
+        is False, and so is the end of `held`.
+        """
+        until = time.monotonic() + seconds
+        while True:
+            ended, ready = self._wait(held, max(0.0, until - time.monotonic()))
+            if ended:
+                return False
+            if not ready:
+                return None
+            try:
+                if self._asked:
+                    return self._asking.recv(64).split(b" ")[1:2] == [b"200"]
+                self._asking.sendall(_REQUEST)
+            except OSError:
+                return False
+            self._asked = True
+
+    def close(self) -> None:
+        """Let the connection go."""
+        self._asking.close()
+
+    def _wait(self, held: Held | None, seconds: float) -> tuple[bool, bool]:
+        watched: list[socket.socket | int] = [] if held is None else [held.pidfd]
+        hearing, sending = ([self._asking], []) if self._asked else ([], [self._asking])
+        readable, writable, _ = select.select([*watched, *hearing], sending, [], seconds)
+        ended = held is not None and held.pidfd in readable
+        return ended, bool(writable) or self._asking in readable
+
+
+def answers(port: int, held: Held | None = None, timeout_seconds: float = ANSWER_SECONDS) -> bool:
     """Ask 127.0.0.1:`port`; True for status 200. Returns at once when `held` ends."""
-    watched: list[socket.socket | int] = [] if held is None else [held.pidfd]
-    asking = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    question = Question(port)
     try:
-        asking.connect_ex(("127.0.0.1", port))
-        ended, writable, _ = select.select(watched, [asking], [], timeout_seconds)
-        if ended or not writable:
-            return False
-        asking.sendall(_REQUEST)
-        readable, _, _ = select.select([asking, *watched], [], [], timeout_seconds)
-        return asking in readable and asking.recv(64).split(b" ")[1:2] == [b"200"]
-    except OSError:
-        return False
+        return question.look(held, timeout_seconds) is True
     finally:
-        asking.close()
+        question.close()

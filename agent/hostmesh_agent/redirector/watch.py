@@ -15,14 +15,14 @@ from dataclasses import dataclass, field, replace
 
 from hostmesh_agent.redirector import envoy, files, netlink, notify, reporting
 from hostmesh_agent.redirector.engine import Engine, NotInForce, Result
-from hostmesh_agent.redirector.envoy import Held
+from hostmesh_agent.redirector.envoy import Held, Question
 from hostmesh_agent.redirector.inputs import Inputs
 from hostmesh_agent.redirector.paths import Paths
 from hostmesh_agent.redirector.target import Serving, Target, decide
 from hostmesh_core.backoff import next_delay
+from hostmesh_core.envoy_silence import ANSWER_SECONDS, Silence
 from hostmesh_core.errors import HostmeshError
 from hostmesh_core.redirect_files import Outcome, Report
-from hostmesh_core.silence import ANSWERED, Silence
 
 TICK_SECONDS = 0.1
 """How often the files are looked at: four stat calls."""
@@ -33,6 +33,8 @@ GAP_SECONDS = 0.3
 """Between two looks that others' changes cause: somebody may change rules all day long."""
 ASK_SERVING_SECONDS = 2.0
 ASK_WAITING_SECONDS = 0.1
+LOOK_SECONDS = 0.1
+"""How long a pass waits for an answer; one that comes later is read by a later pass."""
 FAILURES = 3
 """Passes in a row that may fail before the report says so."""
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.5, 10.0
@@ -46,7 +48,9 @@ class EnvoyWatch:
     ready: bool = False
     """What the agent says of it."""
     serving: bool = False
-    silence: Silence = ANSWERED
+    silence: Silence = field(default_factory=Silence)
+    question: Question | None = None
+    asked: float = 0.0
     next_ask: float = 0.0
 
     def update(self, inputs: Inputs, now: float) -> None:
@@ -79,16 +83,28 @@ class EnvoyWatch:
         """Let go of the process."""
         if self.held is not None:
             self.held.close()
-        self.held, self.serving, self.silence = None, False, ANSWERED
+        self._drop_question()
+        self.held, self.serving, self.silence = None, False, Silence()
 
     def _ask(self, port: int, now: float) -> None:
-        if envoy.answers(port, self.held):
-            self.serving, self.silence = True, ANSWERED
+        if self.question is None:
+            self.question, self.asked = Question(port), now
+        said = self.question.look(self.held, LOOK_SECONDS)
+        if said:
+            self.serving, self.silence = True, Silence()
         else:
-            self.silence = self.silence.missed(now)
+            self.silence = self.silence.goes_on(self.asked, now)
             ended = self.held is None or not self.held.alive
-            self.serving = self.serving and not ended and not self.silence.over(time.monotonic())
+            self.serving = self.serving and not self.silence.is_failure and not ended
+        if said is None and now - self.asked < ANSWER_SECONDS:
+            return  # due at once: the next pass looks again
+        self._drop_question()
         self.next_ask = now + (ASK_SERVING_SECONDS if self.serving else ASK_WAITING_SECONDS)
+
+    def _drop_question(self) -> None:
+        if self.question is not None:
+            self.question.close()
+            self.question = None
 
 
 @dataclass

@@ -4,7 +4,10 @@ import re
 import socket
 from collections.abc import Iterable
 
-TIMEOUT_SECONDS = 1.0
+from hostmesh_core.envoy_silence import ANSWER_SECONDS
+
+TIMEOUT_SECONDS = ANSWER_SECONDS
+"""As patient as who asks whether it serves: of a starved Envoy, too, the connections are kept."""
 MAX_BYTES = 1024 * 1024
 POLL_SECONDS = 0.25
 _ACTIVE = re.compile(rb"^(listener\.\S*)\.downstream_cx_active: (\d+)", re.MULTILINE)

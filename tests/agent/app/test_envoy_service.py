@@ -16,6 +16,7 @@ import pytest
 from hostmesh_agent.app.envoy import EnvoyService, Node
 from hostmesh_agent.edges import http_get, worker_probe
 from hostmesh_agent.logic.lifecycle import Phase
+from hostmesh_core.envoy_silence import SILENT_SECONDS
 from hostmesh_core.errors import Refused
 from hostmesh_testing import small_listeners
 from hostmesh_testing.envoy_host import FAST, EnvoyHost, envoy_host
@@ -268,15 +269,60 @@ def test_an_envoy_whose_workers_hang_is_said_to_be_down(host: EnvoyHost) -> None
     async def scenario(service: EnvoyService) -> None:
         pid = await serving(service)
         os.kill(pid, signal.SIGSTOP)
+        stopped = time.monotonic()
         try:
-            await until(lambda: not service.serving, seconds=30)
+            await until(lambda: not service.serving, 2 * SILENT_SECONDS)
+            assert time.monotonic() - stopped > 0.9 * SILENT_SECONDS
             assert service.alive
         finally:
             os.kill(pid, signal.SIGCONT)
         await until(lambda: service.serving)
         assert service.pid == pid
 
-    assert agent(host, scenario).down == ["epoch 0 lives, but no worker answers"]
+    heard = agent(host, scenario)
+    assert heard.down == ["epoch 0 lives, but no worker has answered for 10 s"]
+
+
+def test_an_envoy_that_is_starved_for_a_while_is_not_said_to_be_down(host: EnvoyHost) -> None:
+    host.start_runner()
+    host.start_relay()
+
+    async def scenario(service: EnvoyService) -> None:
+        pid = await serving(service)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(6.0)  # the first question has been given up and the next is asked
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        await asyncio.sleep(1.5)
+        assert service.serving
+
+    heard = agent(host, scenario)
+    assert len(heard.running) == 1
+    assert heard.down == ["epoch 0 ended with signal 9"] or not heard.down
+
+
+def test_closed_listeners_count_no_faster_than_silence(host: EnvoyHost) -> None:
+    """Somebody else's drain: what it still carries needs the rules."""
+    host.start_runner()
+    host.start_relay()
+
+    async def scenario(service: EnvoyService) -> None:
+        await serving(service)
+        await service.admin.get("/drain_listeners", method="POST")
+        await until(lambda: not _accepts(host.config.ports.readiness))
+        await asyncio.sleep(2.5)
+        assert service.serving
+        await until(lambda: not service.serving, 2 * SILENT_SECONDS)
+        assert service.alive
+
+    heard = agent(host, scenario)
+    assert heard.down == ["epoch 0 lives, but no worker has answered for 10 s"]
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as asking:
+        return asking.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_a_proxy_in_the_environment_changes_nothing_and_reaches_no_envoy(host: EnvoyHost) -> None:
