@@ -9,7 +9,19 @@ import socket
 import struct
 from collections.abc import Iterable, Sequence
 
-_NETFILTER, _ROUTE = 12, 0
+from hostmesh_agent.redirector.netlink_message import (
+    ACK,
+    DONE,
+    ERROR,
+    NETFILTER,
+    REQUEST,
+    attributes,
+    message,
+    messages,
+    text,
+)
+
+_ROUTE = 0
 _NFNLGRP_NFTABLES = 7
 _RTNLGRP_LINK, _RTNLGRP_IPV4_IFADDR, _RTNLGRP_IPV4_ROUTE = 1, 5, 7
 _RTNLGRP_IPV6_IFADDR, _RTNLGRP_IPV6_ROUTE = 9, 11
@@ -18,13 +30,11 @@ _BATCH_BEGIN, _BATCH_END = 16, 17
 _NFNL_SUBSYS_NFTABLES = 10
 _NFT_GETTABLE, _NFT_DELTABLE = (10 << 8) | 1, (10 << 8) | 2
 _NFT_GETCHAIN, _NFT_DELCHAIN = (10 << 8) | 4, (10 << 8) | 5
-_REQUEST, _ACK, _NONREC, _DUMP = 0x1, 0x4, 0x100, 0x300
+_NONREC, _DUMP = 0x100, 0x300
 _TABLE_NAME, _CHAIN_TABLE, _CHAIN_NAME = 1, 1, 3
 _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_USE, _CHAIN_TYPE, _HOOK_NUMBER = 4, 5, 6, 7, 1
 _HOOK_INPUT, _DROP = struct.pack(">I", 1), struct.pack(">I", 0)
 _FAMILY_NAMES = {1: "inet", 2: "ip", 10: "ip6", 5: "netdev", 7: "bridge", 3: "arp"}
-_ERROR, _DONE = 2, 3
-_HEADER = 16
 _NUMBERS = {0: 0, 4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
 
 
@@ -32,7 +42,7 @@ def listener() -> list[socket.socket]:
     """Open sockets that become readable when something changes; none where the kernel refuses."""
     opened = []
     groups = {
-        _NETFILTER: (_NFNLGRP_NFTABLES,),
+        NETFILTER: (_NFNLGRP_NFTABLES,),
         _ROUTE: (
             _RTNLGRP_LINK,
             _RTNLGRP_IPV4_IFADDR,
@@ -73,13 +83,13 @@ def chains(family: int, table: str) -> frozenset[str] | None:
     found: set[str] = set()
     seen = False
     for body in _dump(_NFT_GETCHAIN, family):
-        attributes = _attributes(body[4:])
-        if attributes.get(_CHAIN_TABLE) == table:
+        chain = _texts(body[4:])
+        if chain.get(_CHAIN_TABLE) == table:
             seen = True
-            found.add(attributes[_CHAIN_NAME])
+            found.add(chain[_CHAIN_NAME])
     if not seen:
         seen = any(
-            _attributes(body[4:]).get(_TABLE_NAME) == table for body in _dump(_NFT_GETTABLE, family)
+            _texts(body[4:]).get(_TABLE_NAME) == table for body in _dump(_NFT_GETTABLE, family)
         )
     return frozenset(found) if seen else None
 
@@ -91,12 +101,12 @@ def input_filters() -> list[str]:
     """
     found = set()
     for body in _dump(_NFT_GETCHAIN, 0):
-        attributes = _raw_attributes(body[4:])
-        if attributes.get(_CHAIN_TYPE, b"").rstrip(b"\0") != b"filter":
+        chain = attributes(body[4:])
+        if chain.get(_CHAIN_TYPE, b"").rstrip(b"\0") != b"filter":
             continue
-        hook = _raw_attributes(attributes.get(_CHAIN_HOOK, b"")).get(_HOOK_NUMBER, b"")
-        table = os.fsdecode(attributes.get(_CHAIN_TABLE, b"").rstrip(b"\0"))
-        used = any(attributes.get(_CHAIN_USE, b"")) or attributes.get(_CHAIN_POLICY) == _DROP
+        hook = attributes(chain.get(_CHAIN_HOOK, b"")).get(_HOOK_NUMBER, b"")
+        table = os.fsdecode(chain.get(_CHAIN_TABLE, b"").rstrip(b"\0"))
+        used = any(chain.get(_CHAIN_USE, b"")) or chain.get(_CHAIN_POLICY) == _DROP
         family = _FAMILY_NAMES.get(body[0], "")
         if hook == _HOOK_INPUT and used and not (family in ("ip", "ip6") and table == "filter"):
             found.add(f"{family} {table}")
@@ -110,61 +120,46 @@ def drop(family: int, table: str, chains: Iterable[str], *, with_table: bool) ->
     somebody put there meanwhile; here the kernel refuses that (NLM_F_NONREC) and False is given.
     """
     deletions = [
-        (_NFT_DELCHAIN, _attribute(_CHAIN_TABLE, table) + _attribute(_CHAIN_NAME, chain))
-        for chain in chains
+        (_NFT_DELCHAIN, text(_CHAIN_TABLE, table) + text(_CHAIN_NAME, chain)) for chain in chains
     ]
     if with_table:
-        deletions.append((_NFT_DELTABLE, _attribute(_TABLE_NAME, table)))
+        deletions.append((_NFT_DELTABLE, text(_TABLE_NAME, table)))
     return not deletions or _transaction(family, deletions)
 
 
 def _dump(kind: int, family: int) -> list[bytes]:
     """Ask for all objects of a kind; each answer's bytes after the netlink header."""
-    request = _message(kind, _REQUEST | _DUMP, 1, struct.pack(">BBH", _NUMBERS[family], 0, 0))
+    request = message(kind, REQUEST | _DUMP, 1, struct.pack(">BBH", _NUMBERS[family], 0, 0))
     found: list[bytes] = []
     try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETFILTER) as asking:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER) as asking:
             asking.bind((0, 0))
             asking.sendall(request)
             while select.select([asking], [], [], 2.0)[0]:
-                data = asking.recv(1 << 20)
-                while len(data) >= _HEADER:
-                    length, answer = struct.unpack_from("=IH", data)
-                    if answer in (_ERROR, _DONE):
+                for answer, body in messages(asking.recv(1 << 20)):
+                    if answer in (ERROR, DONE):
                         return found
-                    found.append(data[_HEADER:length])
-                    data = data[(length + 3) & ~3 :]
+                    found.append(body)
     except OSError:
         return found
     return found
 
 
-def _attributes(data: bytes) -> dict[int, str]:
+def _texts(data: bytes) -> dict[int, str]:
     """Read the text attributes of an answer; others come out as whatever their bytes spell."""
-    found = _raw_attributes(data)
+    found = attributes(data)
     return {kind: os.fsdecode(value.rstrip(b"\0")) for kind, value in found.items()}
-
-
-def _raw_attributes(data: bytes) -> dict[int, bytes]:
-    found: dict[int, bytes] = {}
-    while len(data) >= 4:
-        length, kind = struct.unpack_from("=HH", data)
-        if length < 4:
-            break
-        found[kind & 0x3FFF] = data[4:length]
-        data = data[(length + 3) & ~3 :]
-    return found
 
 
 def _transaction(family: int, deletions: Sequence[tuple[int, bytes]]) -> bool:
     """Delete all or nothing; False where the kernel says no."""
     batch = struct.pack(">BBH", 0, 0, _NFNL_SUBSYS_NFTABLES)
     head = struct.pack(">BBH", _NUMBERS[family], 0, 0)
-    parts = [_message(_BATCH_BEGIN, _REQUEST, 0, batch)]
+    parts = [message(_BATCH_BEGIN, REQUEST, 0, batch)]
     for sequence, (kind, body) in enumerate(deletions, 1):
-        parts.append(_message(kind, _REQUEST | _ACK | _NONREC, sequence, head + body))
-    parts.append(_message(_BATCH_END, _REQUEST, len(deletions) + 1, batch))
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETFILTER) as asking:
+        parts.append(message(kind, REQUEST | ACK | _NONREC, sequence, head + body))
+    parts.append(message(_BATCH_END, REQUEST, len(deletions) + 1, batch))
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER) as asking:
         asking.bind((0, 0))
         asking.sendall(b"".join(parts))
         return _acknowledged(asking, len(deletions))
@@ -176,21 +171,8 @@ def _acknowledged(asking: socket.socket, expected: int) -> bool:
     while seen < expected:
         if not select.select([asking], [], [], 2.0)[0]:
             return False
-        data = asking.recv(1 << 16)
-        while len(data) >= _HEADER + 4:
-            length, kind, error = struct.unpack_from("=IH10xi", data)
-            if kind == _ERROR and error != 0:
+        for kind, body in messages(asking.recv(1 << 16)):
+            if kind == ERROR and any(body[:4]):
                 return False
-            seen += kind == _ERROR
-            data = data[(length + 3) & ~3 :]
+            seen += kind == ERROR
     return True
-
-
-def _message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
-    return struct.pack("=IHHII", 16 + len(body), kind, flags, sequence, 0) + body
-
-
-def _attribute(kind: int, text: str) -> bytes:
-    value = os.fsencode(text) + b"\0"
-    packed = struct.pack("=HH", 4 + len(value), kind) + value
-    return packed + b"\0" * (-len(packed) % 4)
