@@ -13,13 +13,15 @@ def differences(desired: Desired, installed: Installed, instance: str) -> list[s
     """Say what differs, one sentence each."""
     found: list[str] = []
     for backend, tables in sorted(installed.tables.items(), key=lambda item: item[0].stem):
-        rules = desired.rules.get(backend.family, Rules()) if backend.default else Rules()
+        wanted = desired.rules.get(backend.family, {}) if backend.default else {}
         for name, table in tables.items():
-            found += table_differences(
-                rules if name == "nat" else Rules(), table, instance, f"{backend.stem} {name}"
-            )
-        if "nat" not in tables and rules.count:
-            found.append(f"{backend.stem} nat: no rule is there")
+            rules = wanted.get(name, Rules())
+            found += table_differences(rules, table, instance, f"{backend.stem} {name}")
+        found += [
+            f"{backend.stem} {name}: no rule is there"
+            for name, rules in wanted.items()
+            if name not in tables and rules.count
+        ]
     found += _set_differences(desired, installed, instance)
     found += _shared_differences(desired, installed, instance)
     return found

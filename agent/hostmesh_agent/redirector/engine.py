@@ -41,8 +41,6 @@ from hostmesh_agent.redirector.target import NameScope, Target
 from hostmesh_core.capture_plan import CapturePlan, OnDown
 from hostmesh_core.errors import HostmeshError
 
-NAT_CHAINS = frozenset({"PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"})
-
 
 class NotInForce(HostmeshError):
     """All commands ran and the kernel still differs: somebody else is changing it too."""
@@ -256,19 +254,18 @@ class Engine:
         return now
 
     def _tidy(self, installed: Installed, before: shared.Before) -> None:
-        """Take away the empty built-in chains, and the table, that were not there before us."""
-        for backend in installed.tables:
-            family = backend.family
-            nat = installed.nat(family)
+        """Take away the empty built-in chains, and the tables, that were not there before us."""
+        for backend, tables in installed.tables.items():
             if not backend.default or backend.legacy:
                 continue
-            there = netlink.chains(family.value, "nat")
-            if there is None:
-                continue
-            ours = there - before.nat.get(family, frozenset())
-            empty = {chain for chain in ours & NAT_CHAINS if not nat.chains.get(chain)}
-            with_table = family not in before.nat and empty == there
-            netlink.drop(family.value, "nat", sorted(empty), with_table=with_table)
+            for name in before.tables:
+                there = netlink.chains(backend.family.value, name)
+                if there is None:
+                    continue
+                had = before.chains(name, backend.family)
+                empty = shared.made(name, tables.get(name, Table()), there, had)
+                with_table = had is None and empty == there
+                netlink.drop(backend.family.value, name, sorted(empty), with_table=with_table)
 
 
 def _by_firewall(plan: CapturePlan, filters: Sequence[Filter]) -> dict[int, str]:

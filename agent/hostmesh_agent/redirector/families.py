@@ -9,6 +9,8 @@ configuration says today. No routing daemon uses the number."""
 SET_SIZE = 65536
 """Most elements of an endpoint set; constant, so that sets can always be swapped."""
 CHAIN_PREFIX = "HOSTMESH_"
+NAT = "nat"
+"""The kernel's table that leads connections into Envoy."""
 _TAG_LENGTH = 12  # of 28 characters that a chain name may have
 
 

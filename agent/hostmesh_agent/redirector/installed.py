@@ -37,13 +37,6 @@ class Installed:
         """The families in which rules can be put."""
         return frozenset(backend.family for backend in self.tables if backend.default)
 
-    def nat(self, family: Family) -> Table:
-        """Give a family's nat table where rules are put; an empty one where there is none."""
-        for backend, tables in self.tables.items():
-            if backend.default and backend.family is family:
-                return tables.get("nat", Table())
-        return Table()
-
     def instances_beside(self, instance: str) -> frozenset[str]:
         """Name the rules of other instances that share what is shared: their text."""
         own = families.chain_prefix(instance)

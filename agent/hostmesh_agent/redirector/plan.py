@@ -34,7 +34,7 @@ class NeverPorts:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """One family's part of the nat table: our chains, and the jumps into them."""
+    """One family's part of one table: our chains, and the jumps into them."""
 
     chains: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """(chain, its rules), each rule without `-A <chain>`."""
@@ -45,6 +45,10 @@ class Rules:
     def count(self) -> int:
         """How many rules this is."""
         return len(self.jumps) + sum(len(rules) for _, rules in self.chains)
+
+
+Tables = Mapping[str, Rules]
+"""A family's tables by name, in the order in which they are put in."""
 
 
 class Route(StrEnum):
@@ -60,12 +64,17 @@ class Route(StrEnum):
 class Desired:
     """Everything that should be in the kernel for one instance."""
 
-    rules: dict[Family, Rules] = field(default_factory=dict)
+    rules: dict[Family, Tables] = field(default_factory=dict)
     sets: dict[Family, frozenset[tuple[str, int]]] = field(default_factory=dict)
     routes: dict[str, Route] = field(default_factory=dict)
     inbound_source: bool = False
     """Whether ::6 has to be on lo."""
     notes: tuple[str, ...] = ()
+
+    @property
+    def rule_count(self) -> int:
+        """How many rules this is, in all tables of all families."""
+        return sum(rules.count for tables in self.rules.values() for rules in tables.values())
 
 
 def build(
@@ -89,7 +98,9 @@ def build(
     if refused:
         notes.append(f"{refused} endpoint addresses are not captured: outside what root allows")
     return Desired(
-        rules={f: _family_rules(plan, target, ports, never, f) for f in sorted(usable)},
+        rules={
+            f: {families.NAT: _nat_rules(plan, target, ports, never, f)} for f in sorted(usable)
+        },
         sets={f: sets[f] for f in sorted(usable)} if target.endpoints else {},
         routes=_routes(plan, target, usable),
         inbound_source=target.inbound and Family.V6 in usable,
@@ -151,7 +162,7 @@ def _sets(
     return {family: frozenset(items) for family, items in found.items()}, refused
 
 
-def _family_rules(
+def _nat_rules(
     plan: CapturePlan, target: Target, ports: list[int], never: NeverPorts, family: Family
 ) -> Rules:
     chains: list[tuple[str, tuple[str, ...]]] = []

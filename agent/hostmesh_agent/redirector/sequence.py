@@ -1,7 +1,7 @@
 """The commands from what is installed to what should be, in an order that is safe at every stop.
 
-Pure: argv and standard input. One family's nat table changes in one transaction, so a kill leaves
-it old or new. Between the commands (host-agent.md rule 16), putting in:
+Pure: argv and standard input. One table of a family changes in one transaction, so a kill leaves it
+old or new. Between the commands (host-agent.md rule 16), putting in:
 
     sets, ::6, IPv6 rules, IPv4 rules, routes      each jump comes with its whole chain
 
@@ -48,7 +48,7 @@ def steps(
 
 
 def restore_text(
-    desired: Rules, table: Table, instance: str, *, name: str = "nat", everything: bool = False
+    desired: Rules, table: Table, instance: str, *, name: str, everything: bool = False
 ) -> str:
     """Give iptables-restore's input for one table, or "" where nothing differs.
 
@@ -86,15 +86,11 @@ def _rule_steps(desired: Desired, installed: Installed, instance: str) -> list[S
     )
     found = []
     for backend, tables in ordered:
-        wanted = desired.rules.get(backend.family, Rules()) if backend.default else Rules()
-        texts = [
-            restore_text(wanted if name == "nat" else Rules(), table, instance, name=name)
-            for name, table in tables.items()
-        ]
-        if "nat" not in tables and wanted.count:
-            texts.append(restore_text(wanted, Table(), instance))
-        if text := "".join(texts):
-            found.append(Step(_restore(backend), text))
+        wanted = desired.rules.get(backend.family, {}) if backend.default else {}
+        for name in [*wanted, *(each for each in tables if each not in wanted)]:
+            have = tables.get(name, Table())
+            if text := restore_text(wanted.get(name, Rules()), have, instance, name=name):
+                found.append(Step(_restore(backend), text))
     return found
 
 

@@ -21,9 +21,12 @@ def as_text(
         name = families.endpoint_set(plan.instance, family)
         temporary = families.next_set(plan.instance, family)
         parts.append(_titled("ipset restore", sequence.set_text(name, temporary, family, items)))
-    for family, rules in sorted(desired.rules.items(), reverse=True):
-        text = sequence.restore_text(rules, Table(), plan.instance, everything=True)
-        parts.append(_titled(f"{family.iptables}-restore --noflush", text))
+    for family, tables in sorted(desired.rules.items(), reverse=True):
+        texts = [
+            sequence.restore_text(rules, Table(), plan.instance, name=name, everything=True)
+            for name, rules in tables.items()
+        ]
+        parts.append(_titled(f"{family.iptables}-restore --noflush", "".join(texts)))
     steps = sequence.route_steps(desired, Installed())
     routes = "".join(f"{' '.join(step.argv)}\n" for step in steps)
     if desired.inbound_source:
@@ -46,11 +49,16 @@ def as_value(
         "instance": plan.instance,
         "families": {
             f"ipv{family.value}": {
-                "chains": {chain: list(lines) for chain, lines in rules.chains},
-                "jumps": [{"chain": chain, "rule": rule} for chain, rule in rules.jumps],
+                "tables": {
+                    name: {
+                        "chains": {chain: list(lines) for chain, lines in rules.chains},
+                        "jumps": [{"chain": chain, "rule": rule} for chain, rule in rules.jumps],
+                    }
+                    for name, rules in tables.items()
+                },
                 "endpoints": [f"{address},{port}" for address, port in sorted(items)],
             }
-            for family, rules in sorted(desired.rules.items())
+            for family, tables in sorted(desired.rules.items())
             for items in [desired.sets.get(family, frozenset[tuple[str, int]]())]
         },
         "routes": {route: kind.value for route, kind in sorted(desired.routes.items())},

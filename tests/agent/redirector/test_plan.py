@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -26,7 +27,7 @@ def _build(
 
 
 def _rules(desired: Desired, chain: str, family: Family = Family.V4) -> list[str]:
-    return list(dict(desired.rules[family].chains)[f"HOSTMESH_DEFAULT_{chain}"])
+    return list(dict(desired.rules[family]["nat"].chains)[f"HOSTMESH_DEFAULT_{chain}"])
 
 
 def test_the_whole_of_it(golden: type_golden) -> None:
@@ -39,10 +40,11 @@ def test_the_whole_of_it(golden: type_golden) -> None:
     )
     desired = _build(config, endpoints=(("10.0.0.5", 80), ("fd00::5", 80)))
     lines = []
-    for family, rules in sorted(desired.rules.items()):
-        lines.append(f"{family.iptables}")
-        lines += [f"  {chain} {rule}" for chain, rule in rules.jumps]
-        lines += [f"  {chain} {rule}" for chain, rules_ in rules.chains for rule in rules_]
+    for family, tables in sorted(desired.rules.items()):
+        for name, rules in tables.items():
+            lines.append(f"{family.iptables} {name}")
+            lines += [f"  {chain} {rule}" for chain, rule in rules.jumps]
+            lines += [f"  {chain} {rule}" for chain, listed in rules.chains for rule in listed]
     lines += [f"set {f.name} {sorted(items)}" for f, items in sorted(desired.sets.items())]
     lines += [f"route {route} {kind.value}" for route, kind in sorted(desired.routes.items())]
     golden("rules.txt", "\n".join([*lines, ""]))
@@ -125,7 +127,7 @@ def test_no_configuration_captures_ssh_or_lets_the_proxy_loop(
     never = NeverPorts(inbound=ports, outbound=ports)
     desired = plan.build(config, target, endpoints=endpoints, never=never)
     for family in Family:
-        chains = dict(desired.rules[family].chains)
+        chains = dict(desired.rules[family]["nat"].chains)
         captured = {int(rule.split()[5]) for rule in chains.get("HOSTMESH_DEFAULT_IN", ())}
         assert captured == inbound - ports
         assert not {port for _, port in desired.sets[family]} & ports
@@ -145,8 +147,8 @@ def _proxy_leaves_first(rules: list[str]) -> None:
 
 
 def test_each_jump_takes_only_the_first_packet_of_tcp() -> None:
-    for rules in _build().rules.values():
-        for _, jump in rules.jumps:
+    for tables in _build().rules.values():
+        for _, jump in itertools.chain.from_iterable(rules.jumps for rules in tables.values()):
             assert "-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN" in jump
 
 

@@ -141,7 +141,7 @@ def test_what_another_instance_needs_stays() -> None:
             for name, rules in chains.items()
             if "_DEFAULT_" in name
         }
-        kernel.chains[backend] = chains | other
+        kernel.tables[backend]["nat"] = chains | other
     _go(kernel, Desired())
     assert set(kernel.routes) == set(wanted.routes)
     assert kernel.source

@@ -10,7 +10,8 @@ from hostmesh_agent.redirector.installed import Backend, Installed
 from hostmesh_agent.redirector.saved import Table
 from hostmesh_agent.redirector.sequence import Step
 
-BUILTIN = ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING")
+BUILTIN = {"nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING")}
+Chains = dict[str, list[str]]
 V4 = Backend(Family.V4, "iptables", default=True)
 V6 = Backend(Family.V6, "ip6tables", default=True)
 
@@ -23,21 +24,30 @@ class Refused(AssertionError):
 class ModelKernel:
     """What `iptables-restore`, `ipset` and `ip` would do."""
 
-    chains: dict[Backend, dict[str, list[str]]] = field(
-        default_factory=lambda: {b: {name: [] for name in BUILTIN} for b in (V4, V6)}
+    tables: dict[Backend, dict[str, Chains]] = field(
+        default_factory=lambda: {
+            backend: {table: {name: [] for name in BUILTIN[table]} for table in BUILTIN}
+            for backend in (V4, V6)
+        }
     )
     sets: dict[str, set[tuple[str, int]]] = field(default_factory=dict)
     routes: dict[str, str] = field(default_factory=dict)
     source: bool = False
+
+    @property
+    def chains(self) -> dict[Backend, Chains]:
+        """The nat tables' chains."""
+        return {backend: tables["nat"] for backend, tables in self.tables.items()}
 
     def look(self) -> Installed:
         """Give what the redirector would see."""
         return Installed(
             tables={
                 backend: {
-                    "nat": Table({c: tuple(r) for c, r in chains.items()}, frozenset(BUILTIN))
+                    name: Table({c: tuple(r) for c, r in chains.items()}, frozenset(BUILTIN[name]))
+                    for name, chains in tables.items()
                 }
-                for backend, chains in self.chains.items()
+                for backend, tables in self.tables.items()
             },
             sets={name: frozenset(items) for name, items in self.sets.items()},
             routes=dict(self.routes),
@@ -69,13 +79,17 @@ class ModelKernel:
 
     def _restore(self, backend: Backend, text: str) -> None:
         """One transaction: a copy is changed and then takes the place of the old one."""
-        new = {name: list(rules) for name, rules in self.chains[backend].items()}
-        for line in text.splitlines():
+        first, *lines = text.splitlines()
+        table = first.removeprefix("*")
+        if any(line.startswith("*") for line in lines):
+            raise Refused("iptables commits each table apart: one command, one table")
+        new = {name: list(rules) for name, rules in self.tables[backend][table].items()}
+        for line in lines:
             _edit(new, line)
         for chain, rules in new.items():
             for rule in rules:
                 self._check_rule(chain, rule, new)
-        self.chains[backend] = new
+        self.tables[backend][table] = new
 
     def _check_rule(self, chain: str, rule: str, chains: dict[str, list[str]]) -> None:
         target = saved.target(rule)
@@ -104,7 +118,13 @@ class ModelKernel:
                     raise Refused(line)
 
     def _unused(self, name: str) -> None:
-        rules = (r for chains in self.chains.values() for rules in chains.values() for r in rules)
+        rules = (
+            rule
+            for tables in self.tables.values()
+            for chains in tables.values()
+            for rules in chains.values()
+            for rule in rules
+        )
         if any(f"--match-set {name} " in rule for rule in rules):
             raise Refused(f"set {name} is in use")
 
