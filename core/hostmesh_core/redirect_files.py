@@ -163,6 +163,11 @@ class Report:
     routes: int = 0
     endpoints: int = 0
     names: int = 0
+    guarded: tuple[int, ...] = ()
+    """The IP versions in which the guard is in: it stops a connection that would go the way of an
+    older one instead of through Envoy."""
+    turned: int = 0
+    """Connections that the guard stopped and that were led in anew, since the redirector began."""
     missing: tuple[str, ...] = ()
     """What is wanted and not there, and why, one sentence each."""
     notes: tuple[str, ...] = ()
@@ -195,6 +200,8 @@ class Report:
             routes=f.integer("routes", 0, 1000),
             endpoints=f.integer("endpoints", 0, 1_000_000),
             names=f.integer("names", 0, 1_000_000),
+            guarded=f.items("guarded", _ip_version, 2),
+            turned=f.integer("turned", 0, _SEQUENCE_MAX),
             missing=f.items("missing", sentence, 1000),
             notes=f.items("notes", sentence, 1000),
             never_ports=f.items("never_ports", port_of, 65535),
@@ -215,6 +222,12 @@ def _envoy(f: Fields | None) -> EnvoyProcess | None:
     )
     f.end()
     return envoy
+
+
+def _ip_version(value: object, where: str) -> int:
+    if value not in (4, 6) or not isinstance(value, int):
+        raise BadInput(f"cannot read {where}: expected 4 or 6")
+    return value
 
 
 def _endpoint(value: object, where: str) -> tuple[str, int]:

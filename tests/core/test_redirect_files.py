@@ -34,6 +34,8 @@ reports = st.builds(
     outcome=st.sampled_from(Outcome),
     detail=st.text(max_size=100),
     rules=st.integers(0, 1000),
+    guarded=st.sampled_from([(), (4,), (6,), (4, 6)]),
+    turned=st.integers(0, 2**53),
     missing=st.lists(st.text(max_size=20), max_size=3).map(tuple),
     never_ports=st.lists(ports, max_size=3).map(tuple),
     verified_at=st.floats(0, 1e10),

@@ -175,7 +175,7 @@ def test_an_older_set_of_chains_and_tables_is_cleaned_whatever_it_was(host: Host
     text = snapshot(host)["iptables-save"]
     assert "HOSTMESH_DEFAULT_OLD" not in text
     assert "HOSTMESH_DEFAULT_MARK" not in text
-    assert text.count("-A OUTPUT") == 1
+    assert text.count("-A OUTPUT") == 2  # the nat table's, and the guard's
     capture.redirect("remove")
     # The tables that the old version made are not ours to take: iptables-save shows them empty.
     left = [line for line in snapshot(host)["iptables-save"].splitlines() if line[:1] == "-"]
@@ -213,6 +213,7 @@ def test_rules_in_the_other_backend_are_found_and_taken_out(host: Host) -> None:
         ),
         pytest.param("iptables -t nat -F", "missing", id="the table flushed"),
         pytest.param("ip6tables -t nat -F OUTPUT", "0 jumps instead of 1", id="the jump gone"),
+        pytest.param("iptables -t filter -F", "filter INPUT: 0 jumps", id="the guard flushed"),
         pytest.param("ip route del 240.240.0.0/16", "missing", id="the route gone"),
         pytest.param("ip address del ::6/128 dev lo", "::6/128", id="the address gone"),
         pytest.param("ipset flush hostmesh-default-v4", "1 missing", id="the set emptied"),
@@ -232,11 +233,39 @@ def test_drift_is_seen_and_repaired(host: Host, change: str, said: str) -> None:
     capture.redirect("apply", "--assume-ready")
     repaired = snapshot(host)
     if foreign:  # it is somebody's, so it stays; ours stands above it again
-        output = [line for line in repaired["iptables-save"].splitlines() if "-A OUTPUT" in line]
+        nat = repaired["iptables-save"].partition("*nat")[2].partition("COMMIT")[0]
+        output = [line for line in nat.splitlines() if "-A OUTPUT" in line]
         assert "HOSTMESH_DEFAULT_OUT" in output[0]
         assert output[1] == "-A OUTPUT -p tcp -j ACCEPT"
     else:
         assert repaired == wanted
+
+
+def test_a_policy_that_somebody_sets_meanwhile_stays(host: Host) -> None:
+    capture = CaptureHost(host)
+    capture.apply(PLAN, STATE)
+    host.run(["iptables", "-P", "INPUT", "DROP"])
+    capture.redirect("remove")
+    left = snapshot(host)["iptables-save"]
+    assert ":INPUT DROP " in left
+    assert "HOSTMESH" not in left
+
+
+def test_native_rules_in_the_filter_table_are_left_alone(host: Host) -> None:
+    """iptables could put a guard there, and could then neither show it nor take it out."""
+    native = (
+        "table ip filter {\n chain INPUT {\n type filter hook input priority 0;\n"
+        " ct state vmap { established : accept, invalid : drop }\n }\n}\n"
+    )
+    host.run(["nft", "-f", "-"], text=native)
+    before = snapshot(host)
+    capture = CaptureHost(host)
+    said = capture.apply(PLAN, STATE)
+    assert "the guard is not in for IPv4: somebody put native nft rules into" in said
+    assert "G_OUT" not in snapshot(host)["nft list ruleset"].partition("table ip6")[0]
+    assert "G_OUT" in snapshot(host)["ip6tables-save"]
+    capture.redirect("remove")
+    assert snapshot(host) == before
 
 
 def test_bad_files_are_refused_and_nothing_changes(host: Host) -> None:
@@ -294,7 +323,7 @@ def _walk_kills(host: Host, count: int) -> None:
         verb = ["remove"] if index % 5 == 4 else ["apply", "--assume-ready"]
         killed += _kill_at(host, capture.command(*verb), moment)
         between = snapshot(host)
-        assert "DROP" not in between["iptables-save"] + between["ip6tables-save"]
+        _only_the_guard_drops(between)
         _no_jump_without_its_proxy_rule(between)
         began = time.monotonic()
         capture.redirect("apply", "--assume-ready")
@@ -304,6 +333,21 @@ def _walk_kills(host: Host, count: int) -> None:
     assert snapshot(host) == before
     print(f"{killed} of {count} passes were killed before their end")
     assert killed >= count // 3
+
+
+def _only_the_guard_drops(look: dict[str, str]) -> None:
+    """It is asked about first packets alone, of an older connection's entry, and it is whole."""
+    for name in ("iptables-save", "ip6tables-save"):
+        lines = look[name].splitlines()
+        dropping = [line.split()[1] for line in lines if line.endswith("-j DROP")]
+        assert set(dropping) <= {"HOSTMESH_DEFAULT_G_IN", "HOSTMESH_DEFAULT_G_OUT"}
+        assert not any(line.startswith(":") and " DROP " in line for line in lines)
+        for line in lines:
+            if line.endswith(("-j HOSTMESH_DEFAULT_G_IN", "-j HOSTMESH_DEFAULT_G_OUT")):
+                assert "--tcp-flags FIN,SYN,RST,ACK SYN " in line
+                assert "! --ctstate DNAT --ctstatus CONFIRMED " in line
+        if "HOSTMESH_DEFAULT_G_OUT" in dropping:
+            assert any("-A HOSTMESH_DEFAULT_OUT" in li and "--match-set" in li for li in lines)
 
 
 def _no_jump_without_its_proxy_rule(look: dict[str, str]) -> None:

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from hostmesh_agent.redirector import envoy, files, reporting, show, status
 from hostmesh_agent.redirector.engine import Engine, Result
+from hostmesh_agent.redirector.families import Family
 from hostmesh_agent.redirector.inputs import Inputs
 from hostmesh_agent.redirector.paths import Paths
 from hostmesh_agent.redirector.target import SERVING, Serving, Target, decide
@@ -225,7 +226,8 @@ def _now(paths: Paths, engine: Engine, report: Report | None) -> tuple[list[str]
         if served and target.outcome is not Outcome.APPLIED:
             target = decide(plan, RedirectState(wanted=Wanted.CAPTURED), SERVING)
     endpoints = inputs.state.endpoints if inputs.state else frozenset[tuple[str, int]]()
-    return engine.differences(plan, target, endpoints)
+    guarded = frozenset(map(Family, report.guarded)) if report else frozenset(Family)
+    return engine.differences(plan, target, endpoints, guarded=guarded)
 
 
 def _foresee(paths: Paths) -> int:

@@ -5,7 +5,8 @@ Sentences for `status`; an empty list is the only proof of "applied".
 
 from hostmesh_agent.redirector import families, saved
 from hostmesh_agent.redirector.installed import Installed, shared_beside
-from hostmesh_agent.redirector.plan import Desired, Rules
+from hostmesh_agent.redirector.plan import Desired
+from hostmesh_agent.redirector.rules import Rules
 from hostmesh_agent.redirector.saved import Table
 
 

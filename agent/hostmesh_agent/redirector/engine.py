@@ -8,6 +8,7 @@ command has ended.
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ from hostmesh_agent.redirector import files as own_files
 from hostmesh_agent.redirector import (
     plan as rules,
 )
+from hostmesh_agent.redirector.ability import Guardable
+from hostmesh_agent.redirector.families import Family
 from hostmesh_agent.redirector.installed import Installed
 from hostmesh_agent.redirector.kernel import CannotRun, Kernel, Tools
 from hostmesh_agent.redirector.observe import Observer
@@ -46,6 +49,14 @@ class NotInForce(HostmeshError):
     """All commands ran and the kernel still differs: somebody else is changing it too."""
 
 
+class CannotGuard(HostmeshError):
+    """The guard of one family could not be put in; the rest can."""
+
+    def __init__(self, family: Family, text: str) -> None:
+        super().__init__(text)
+        self.family = family
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """What a pass found at its end."""
@@ -57,6 +68,8 @@ class Result:
     changed: bool = False
     silent: bool = False
     """Whether rules lie where the kernel tells nobody of a change (legacy iptables)."""
+    guarded: frozenset[Family] = frozenset()
+    """The families that have the guard."""
     notes: tuple[str, ...] = ()
     unwritten: str = ""
     """Why the block of names could not be written; the rules do not depend on it."""
@@ -73,6 +86,7 @@ class Engine:
         self._kernel = kernel or Tools(self._held)
         self._observer = Observer(self._kernel, self._instance)
         self._ssh = SshPorts(self._kernel)
+        self._guardable = Guardable()
         self._filters: list[Filter] = []
         self._built: tuple[tuple[object, ...], Desired] | None = None
 
@@ -91,7 +105,8 @@ class Engine:
         closed = plan.on_down_inbound is OnDown.CLOSED
         self._filters = self._read_filters(installed)
         left = {} if closed else _by_firewall(plan, self._filters)
-        inputs = (plan, target, endpoints, never, left, installed.usable)
+        able = self._guardable.able(installed, time.monotonic())
+        inputs = (plan, target, endpoints, never, left, able)
         if self._built is None or self._built[0] != inputs:
             wanted = rules.build(
                 plan,
@@ -99,16 +114,25 @@ class Engine:
                 endpoints=endpoints,
                 never=never,
                 left=left,
-                usable=installed.usable,
+                able=able,
             )
             # Thousands of addresses are checked once, not on every look at the kernel.
             self._built = inputs, wanted
         return self._built[1], installed, never
 
     def differences(
-        self, plan: CapturePlan | None, target: Target, endpoints: frozenset[tuple[str, int]]
+        self,
+        plan: CapturePlan | None,
+        target: Target,
+        endpoints: frozenset[tuple[str, int]],
+        *,
+        guarded: frozenset[Family] = frozenset(Family),
     ) -> tuple[list[str], int]:
-        """Say what differs now, and how many rules there are. Raises CannotRun."""
+        """Say what differs now, and how many rules there are. Raises CannotRun.
+
+        `guarded`: the families in which the last pass put the guard.
+        """
+        self._guardable.refuse(frozenset(Family) - guarded, "left out", time.monotonic())
         if plan is None:
             wanted, installed = Desired(), self._observer.look()
         else:
@@ -141,7 +165,10 @@ class Engine:
             wanted, installed, never = self.desired(plan, target, endpoints)
             changed = bool(diff.differences(wanted, installed, self._instance))
             if changed:
-                installed = self._change(wanted, installed)
+                try:
+                    installed = self._change(wanted, installed)
+                except (CannotGuard, NotInForce) as error:
+                    wanted, installed = self._without_guard(error, wanted, plan, target, endpoints)
             # Rules first, both ways: a name without its rule is refused at once, while a rule that
             # waits for a slow disk keeps a dead Envoy's connections refused.
             name_notes, unwritten = self._names(plan, target.names, table or {})
@@ -152,7 +179,13 @@ class Engine:
                 names=0 if unwritten else self._names_written(),
                 changed=changed,
                 silent=any(backend.legacy for backend in installed.tables),
-                notes=(*wanted.notes, *name_notes, *_firewall_notes(plan, target, self._filters)),
+                guarded=wanted.guarded,
+                notes=(
+                    *wanted.notes,
+                    *(self._guardable.notes() if wanted.rules else ()),
+                    *name_notes,
+                    *_firewall_notes(plan, target, self._filters),
+                ),
                 unwritten=unwritten,
                 never=never,
             )
@@ -232,6 +265,28 @@ class Engine:
             found += nft_filter.read(shown)
         return found
 
+    def _without_guard(
+        self,
+        error: HostmeshError,
+        wanted: Desired,
+        plan: CapturePlan,
+        target: Target,
+        endpoints: frozenset[tuple[str, int]],
+    ) -> tuple[Desired, Installed]:
+        """Put in all but the guard where that is what could not be put in. Raises HostmeshError."""
+        refused = frozenset({error.family}) if isinstance(error, CannotGuard) else wanted.guarded
+        if not refused:
+            raise error
+        self._guardable.refuse(refused, str(error), time.monotonic())
+        wanted, installed, _ = self.desired(plan, target, endpoints)
+        try:
+            return wanted, self._change(wanted, installed)
+        except CannotGuard as second:
+            return self._without_guard(second, wanted, plan, target, endpoints)
+        except NotInForce:
+            self._guardable.allow()
+            raise
+
     def _change(self, wanted: Desired, installed: Installed) -> Installed:
         """Run the steps and prove that they did it; gives what is there then."""
         if wanted.rules or wanted.routes:
@@ -239,7 +294,12 @@ class Engine:
         before = shared.load(self._paths.shared)
         keep = before is None or before.source
         for step in sequence.steps(wanted, installed, self._instance, keep_source=keep):
-            self._kernel.run(step.argv, step.stdin)
+            try:
+                self._kernel.run(step.argv, step.stdin)
+            except CannotRun as error:
+                if step.guards is None:
+                    raise
+                raise CannotGuard(step.guards, str(error)) from error
         now = self._observer.look()
         left = diff.differences(wanted, now, self._instance)
         if left:

@@ -11,6 +11,10 @@ SET_SIZE = 65536
 CHAIN_PREFIX = "HOSTMESH_"
 NAT = "nat"
 """The kernel's table that leads connections into Envoy."""
+FILTER = "filter"
+"""The kernel's table that the guard is in."""
+_FIRST_GROUP, _GROUPS = 61_000, 4000
+"""Far above what ulogd and others are set up with; of 16 bits."""
 _TAG_LENGTH = 12  # of 28 characters that a chain name may have
 
 
@@ -72,6 +76,25 @@ def inbound_chain(instance: str) -> str:
 def outbound_chain(instance: str) -> str:
     """Name the chain that OUTPUT jumps to."""
     return f"{chain_prefix(instance)}OUT"
+
+
+def inbound_guard(instance: str) -> str:
+    """Name the chain that INPUT jumps to; 28 characters leave no room for the whole word."""
+    return f"{chain_prefix(instance)}G_IN"
+
+
+def outbound_guard(instance: str) -> str:
+    """Name the chain of the filter table that OUTPUT jumps to."""
+    return f"{chain_prefix(instance)}G_OUT"
+
+
+def log_group(instance: str) -> int:
+    """Give the NFLOG group of an instance's guard.
+
+    One listener has a group to itself, so each instance has its own. Where two meet in one, the
+    second is not heard: its guard stops what it has to and the kernel forgets in its own time.
+    """
+    return _FIRST_GROUP + zlib.crc32(instance.encode()) % _GROUPS
 
 
 def endpoint_set(instance: str, family: Family) -> str:

@@ -31,6 +31,8 @@ class Installed:
     """All routes that carry our mark, whoever's instance: destination to kind."""
     inbound_source: bool = False
     """Whether ::6 is on lo."""
+    unreadable: frozenset[Family] = frozenset()
+    """The families whose filter table is in a form that iptables cannot show."""
 
     @property
     def usable(self) -> frozenset[Family]:

@@ -2,9 +2,9 @@
 
 import shlex
 
-from hostmesh_agent.redirector.families import Family
+from hostmesh_agent.redirector.families import CHAIN_PREFIX, Family
 from hostmesh_agent.redirector.packet_filter import Action, Condition, Filter, Probe, Rule, Verdict
-from hostmesh_agent.redirector.saved import Table, target
+from hostmesh_agent.redirector.saved import Table, is_ours, target
 
 _GO_ON = ("LOG", "NFLOG", "MARK", "CONNMARK", "TCPMSS", "AUDIT", "")
 _ACTIONS = {
@@ -16,10 +16,14 @@ _ACTIONS = {
 
 
 def read(table: Table, family: Family) -> Filter | None:
-    """Give the filter table's INPUT; None where there is none."""
+    """Give the filter table's INPUT, without what is ours in it; None where there is none."""
     if "INPUT" not in table.chains:
         return None
-    chains = {name: tuple(_rule(table, text) for text in t) for name, t in table.chains.items()}
+    chains = {
+        name: tuple(_rule(table, text) for text in listed if not is_ours(text))
+        for name, listed in table.chains.items()
+        if not name.startswith(CHAIN_PREFIX)
+    }
     refused = table.policies.get("INPUT", "ACCEPT") != "ACCEPT"
     policy = Verdict.REFUSE if refused else Verdict.ACCEPT
     return Filter("iptables INPUT", "INPUT", policy, chains, frozenset({family}))

@@ -6,7 +6,6 @@ from hostmesh_agent.redirector import families, saved
 from hostmesh_agent.redirector.families import Family
 from hostmesh_agent.redirector.installed import Backend, Installed
 from hostmesh_agent.redirector.kernel import CannotRun, Kernel, loaded_legacy_tables
-from hostmesh_agent.redirector.saved import Table
 
 _LEGACY_NAMES = {
     Family.V4: "/proc/net/ip_tables_names",
@@ -26,12 +25,17 @@ class Observer:
 
     def look(self) -> Installed:
         """Read everything of ours that is installed. Raises CannotRun."""
-        backends = self._backends()
+        texts = {backend: _saved(self._kernel, backend) for backend in self._backends()}
         return Installed(
-            tables={backend: _tables(self._kernel, backend) for backend in backends},
+            tables={backend: saved.parse_tables(text) for backend, text in texts.items()},
             sets=_sets(self._kernel, self._instance),
             routes=_routes(self._kernel),
             inbound_source=_has_inbound_source(),
+            unreadable=frozenset(
+                backend.family
+                for backend, text in texts.items()
+                if backend.default and families.FILTER in saved.incompatible(text)
+            ),
         )
 
     def _backends(self) -> list[Backend]:
@@ -68,7 +72,7 @@ def has_ipv6() -> bool:
     return "0" * 31 + "1" in _interface_addresses()
 
 
-def _tables(kernel: Kernel, backend: Backend) -> dict[str, Table]:
+def _saved(kernel: Kernel, backend: Backend) -> str:
     if backend.legacy:
         # Its save of a table that is not loaded would load it.
         text = "".join(
@@ -77,12 +81,12 @@ def _tables(kernel: Kernel, backend: Backend) -> dict[str, Table]:
         )
     else:
         text = kernel.run((f"{backend.stem}-save",))
-    if "is incompatible" in text and "nat" in text.partition("is incompatible")[0].split()[-1]:
+    if families.NAT in saved.incompatible(text):
         raise CannotRun(
             f"cannot read {backend.stem} rules: somebody put native nft rules into its nat table; "
             "move them into a table of their own"
         )
-    return saved.parse_tables(text)
+    return text
 
 
 def _sets(kernel: Kernel, instance: str) -> dict[str, frozenset[tuple[str, int]]]:

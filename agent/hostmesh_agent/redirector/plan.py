@@ -10,16 +10,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
-from hostmesh_agent.redirector import families
+from hostmesh_agent.redirector import families, guard
 from hostmesh_agent.redirector.families import Family
+from hostmesh_agent.redirector.rules import MULTIPORT, OPENING, Rules, Tables, why
 from hostmesh_agent.redirector.target import Target
 from hostmesh_core.capture_plan import CapturePlan
-
-_OPENING = "-m tcp --tcp-flags FIN,SYN,RST,ACK SYN"
-"""Only a connection's first packet. Where nothing tracked connections before, the kernel takes the
-next packet of each established one for its first, and redirecting that resets it (measured)."""
-MULTIPORT = 15
-"""Ports that one multiport match may list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,23 +27,14 @@ class NeverPorts:
     """What root configured ssh to listen on: hosts of one kind share it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """One family's part of one table: our chains, and the jumps into them."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Able:
+    """What this kernel can do."""
 
-    chains: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """(chain, its rules), each rule without `-A <chain>`."""
-    jumps: tuple[tuple[str, str], ...] = ()
-    """(built-in chain, rule): each stands before every rule that is not ours."""
-
-    @property
-    def count(self) -> int:
-        """How many rules this is."""
-        return len(self.jumps) + sum(len(rules) for _, rules in self.chains)
-
-
-Tables = Mapping[str, Rules]
-"""A family's tables by name, in the order in which they are put in."""
+    usable: frozenset[Family] = frozenset(Family)
+    """The families that take rules."""
+    guarded: frozenset[Family] = frozenset(Family)
+    """The families that can have the guard."""
 
 
 class Route(StrEnum):
@@ -76,6 +62,11 @@ class Desired:
         """How many rules this is, in all tables of all families."""
         return sum(rules.count for tables in self.rules.values() for rules in tables.values())
 
+    @property
+    def guarded(self) -> frozenset[Family]:
+        """The families that have the guard."""
+        return frozenset(f for f, tables in self.rules.items() if families.FILTER in tables)
+
 
 def build(
     plan: CapturePlan,
@@ -84,26 +75,26 @@ def build(
     endpoints: Iterable[tuple[str, int]] = (),
     never: NeverPorts,
     left: Mapping[int, str] = MappingProxyType({}),
-    usable: frozenset[Family] = frozenset(Family),
+    able: Able = Able(),
 ) -> Desired:
     """Give what should be in the kernel.
 
-    `left`: declared ports that are not captured, each with its reason. `usable`: the families that
-    this kernel has.
+    `left`: declared ports that are not captured, each with its reason.
     """
     if not target.anything:
-        return Desired(routes=_routes(plan, target, usable))
+        return Desired(routes=_routes(plan, target, able.usable))
     ports, notes = _inbound_ports(plan, never, left)
     sets, refused = _sets(plan, endpoints, never)
     if refused:
         notes.append(f"{refused} endpoint addresses are not captured: outside what root allows")
     return Desired(
         rules={
-            f: {families.NAT: _nat_rules(plan, target, ports, never, f)} for f in sorted(usable)
+            f: _tables(plan, target, ports, never, f, guarded=f in able.guarded)
+            for f in sorted(able.usable)
         },
-        sets={f: sets[f] for f in sorted(usable)} if target.endpoints else {},
-        routes=_routes(plan, target, usable),
-        inbound_source=target.inbound and Family.V6 in usable,
+        sets={f: sets[f] for f in sorted(able.usable)} if target.endpoints else {},
+        routes=_routes(plan, target, able.usable),
+        inbound_source=target.inbound and Family.V6 in able.usable,
         notes=tuple(notes),
     )
 
@@ -162,6 +153,27 @@ def _sets(
     return {family: frozenset(items) for family, items in found.items()}, refused
 
 
+def _tables(
+    plan: CapturePlan,
+    target: Target,
+    ports: list[int],
+    never: NeverPorts,
+    family: Family,
+    *,
+    guarded: bool,
+) -> Tables:
+    nat = _nat_rules(plan, target, ports, never, family)
+    # The guard stops what the rule for real addresses would have led in: no rule, no guard.
+    outbound = dict(nat.chains).get(families.outbound_chain(plan.instance))
+    held = guard.rules(
+        plan.instance,
+        family,
+        ports=ports if target.inbound else (),
+        outbound=outbound if target.endpoints else None,
+    )
+    return {families.NAT: nat} | ({families.FILTER: held} if guarded and held.count else {})
+
+
 def _nat_rules(
     plan: CapturePlan, target: Target, ports: list[int], never: NeverPorts, family: Family
 ) -> Rules:
@@ -171,13 +183,13 @@ def _nat_rules(
         name = families.inbound_chain(plan.instance)
         chains.append((name, tuple(_inbound_rules(plan, ports))))
         # Containers' and routed traffic to somebody else's port 8080 is none of ours.
-        match = f"! -i lo -p tcp {_OPENING} -m addrtype --dst-type LOCAL"
-        jumps.append(("PREROUTING", f"{match} {_why('inbound')} -j {name}"))
+        match = f"! -i lo -p tcp {OPENING} -m addrtype --dst-type LOCAL"
+        jumps.append(("PREROUTING", f"{match} {why('inbound')} -j {name}"))
     if target.outbound:
         name = families.outbound_chain(plan.instance)
         own = ports if target.inbound else []
         chains.append((name, tuple(_outbound_rules(plan, target, own, never, family))))
-        jumps.append(("OUTPUT", f"-p tcp {_OPENING} {_why('outbound')} -j {name}"))
+        jumps.append(("OUTPUT", f"-p tcp {OPENING} {why('outbound')} -j {name}"))
     return Rules(tuple(chains), tuple(jumps))
 
 
@@ -195,15 +207,15 @@ def _outbound_rules(
         rules += _own_host_rules(plan, port, family)
     rules += [
         # Envoy's own traffic, by uid and by gid: an upgrade may change one and not the other.
-        f"-m owner --uid-owner {plan.proxy_uid} {_why('proxy')} -j RETURN",
-        f"-m owner --gid-owner {plan.proxy_gid} {_why('proxy')} -j RETURN",
+        f"-m owner --uid-owner {plan.proxy_uid} {why('proxy')} -j RETURN",
+        f"-m owner --gid-owner {plan.proxy_gid} {why('proxy')} -j RETURN",
     ]
     # Packets to a virtual address leave by lo, so this stands before every loopback return.
     rules += _to_envoy(plan, f"-d {_vip(plan, family)} -p tcp", "virtual address")
     rules += [
-        f"-o lo {_why('loopback')} -j RETURN",
-        f"-d {family.loopback} {_why('loopback')} -j RETURN",
-        f"-d {family.link_local} {_why('link-local')} -j RETURN",
+        f"-o lo {why('loopback')} -j RETURN",
+        f"-d {family.loopback} {why('loopback')} -j RETURN",
+        f"-d {family.link_local} {why('link-local')} -j RETURN",
     ]
     rules += _exclusions(plan, never, family)
     if target.endpoints:
@@ -225,36 +237,31 @@ def _own_host_rules(plan: CapturePlan, port: int, family: Family) -> list[str]:
     to = f"-j REDIRECT --to-ports {plan.inbound_port}"
     return [
         f"! -s {family.inbound_source} {away} --dport {port} "
-        f"-m owner --uid-owner {plan.proxy_uid} {local} {_why('own service')} {to}",
+        f"-m owner --uid-owner {plan.proxy_uid} {local} {why('own service')} {to}",
         f"{away} --sport {low}:{high} --dport {port} "
-        f"-m owner --uid-owner {plan.agent_uid} {local} {_why('proof')} {to}",
+        f"-m owner --uid-owner {plan.agent_uid} {local} {why('proof')} {to}",
     ]
 
 
-def _to_envoy(plan: CapturePlan, match: str, why: str) -> list[str]:
+def _to_envoy(plan: CapturePlan, match: str, reason: str) -> list[str]:
     """Send a match to Envoy: each identity's uid to its own port, all others to the common one."""
     rules = [
-        f"{match} -m owner --uid-owner {identity.uid} {_why(why)} "
+        f"{match} -m owner --uid-owner {identity.uid} {why(reason)} "
         f"-j REDIRECT --to-ports {identity.port}"
         for identity in plan.identity_ports
     ]
-    return [*rules, f"{match} {_why(why)} -j REDIRECT --to-ports {plan.outbound_port}"]
+    return [*rules, f"{match} {why(reason)} -j REDIRECT --to-ports {plan.outbound_port}"]
 
 
 def _exclusions(plan: CapturePlan, never: NeverPorts, family: Family) -> list[str]:
     uids = sorted({*plan.exclude_uids, plan.agent_uid} - {0} | ({0} & set(plan.exclude_uids)))
-    rules = [f"-m owner --uid-owner {uid} {_why('excluded uid')} -j RETURN" for uid in uids]
+    rules = [f"-m owner --uid-owner {uid} {why('excluded uid')} -j RETURN" for uid in uids]
     ports = sorted(never.outbound | set(plan.exclude_outbound_ports))
     for start in range(0, len(ports), MULTIPORT):
         listed = ",".join(map(str, ports[start : start + MULTIPORT]))
-        rules.append(f"-p tcp -m multiport --dports {listed} {_why('excluded port')} -j RETURN")
+        rules.append(f"-p tcp -m multiport --dports {listed} {why('excluded port')} -j RETURN")
     for cidr in plan.exclude_outbound_cidrs:
         if families.family_of(cidr) is family:
             where = "" if cidr.endswith("/0") else f"-d {cidr} "
-            rules.append(f"{where}{_why('excluded network')} -j RETURN")
+            rules.append(f"{where}{why('excluded network')} -j RETURN")
     return rules
-
-
-def _why(reason: str) -> str:
-    """Give the comment that tells an operator in `iptables -S` what a rule is for."""
-    return f'-m comment --comment "hostmesh: {reason}"'

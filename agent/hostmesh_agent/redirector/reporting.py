@@ -38,6 +38,7 @@ def report_of(inputs: Inputs, target: Target, result: Result, now: float) -> Rep
         routes=result.routes,
         endpoints=result.endpoints,
         names=result.names,
+        guarded=tuple(sorted(family.value for family in result.guarded)),
         missing=(*inputs.problems, *([result.unwritten] if result.unwritten else [])),
         notes=result.notes[:1000],
         never_ports=tuple(sorted(result.never.inbound)),

@@ -2,6 +2,7 @@
 
 import ipaddress
 import json
+import re
 from dataclasses import dataclass, field
 
 from hostmesh_agent.redirector.families import CHAIN_PREFIX
@@ -67,6 +68,11 @@ def parse_tables(text: str) -> dict[str, Table]:
             rules = {chain: tuple(lines) for chain, lines in chains.items()}
             tables[name] = Table(rules, frozenset(policies), policies)
     return tables
+
+
+def incompatible(text: str) -> frozenset[str]:
+    """Name the tables that iptables-save could not show: somebody's native nft rules are in."""
+    return frozenset(re.findall(r"^# Table `(\w+)' is incompatible", text, re.MULTILINE))
 
 
 def parse_set(text: str) -> frozenset[tuple[str, int]]:

@@ -3,13 +3,15 @@
 Pure: argv and standard input. One table of a family changes in one transaction, so a kill leaves it
 old or new. Between the commands (host-agent.md rule 16), putting in:
 
-    sets, ::6, IPv6 rules, IPv4 rules, routes      each jump comes with its whole chain
+    sets, ::6, IPv6 nat, IPv6 guard, IPv4 nat, IPv4 guard, routes
 
-and taking out in reverse; a route that refuses is a kind of taking out. A route without its rules
+each jump with its whole chain, and taking out in reverse; a route that refuses is a kind of taking
+out. A route without its rules
 would let a virtual address hang instead of being refused, and a connection tried meanwhile would
 keep hanging: conntrack remembers its first packet's verdict. So routes come last and go first.
-Nothing here drops, and nothing loops: the proxy's own returns are in the same transaction as what
-they protect from.
+Nothing here drops but the guard, which drops a SYN that meets an older connection's entry (`guard`)
+and is never there without the nat rules that lead in the next one. Nothing loops: the proxy's own
+returns are in the same transaction as what they protect from.
 """
 
 from dataclasses import dataclass
@@ -17,8 +19,9 @@ from dataclasses import dataclass
 from hostmesh_agent.redirector import diff, families
 from hostmesh_agent.redirector.families import Family
 from hostmesh_agent.redirector.installed import Backend, Installed, shared_beside
-from hostmesh_agent.redirector.plan import Desired, Route, Rules
-from hostmesh_agent.redirector.saved import Table
+from hostmesh_agent.redirector.plan import Desired, Route
+from hostmesh_agent.redirector.rules import Rules
+from hostmesh_agent.redirector.saved import Table, target
 
 WAIT_SECONDS = "5"
 """How long iptables waits for somebody else who holds its lock."""
@@ -30,6 +33,8 @@ class Step:
 
     argv: tuple[str, ...]
     stdin: str = ""
+    guards: Family | None = None
+    """The family whose guard this puts in or changes: capture goes on without it."""
 
 
 def steps(
@@ -87,11 +92,55 @@ def _rule_steps(desired: Desired, installed: Installed, instance: str) -> list[S
     found = []
     for backend, tables in ordered:
         wanted = desired.rules.get(backend.family, {}) if backend.default else {}
-        for name in [*wanted, *(each for each in tables if each not in wanted)]:
-            have = tables.get(name, Table())
-            if text := restore_text(wanted.get(name, Rules()), have, instance, name=name):
-                found.append(Step(_restore(backend), text))
+        before, after = _guard_texts(
+            wanted.get(families.FILTER, Rules()), tables.get(families.FILTER, Table()), instance
+        )
+        texts = [
+            restore_text(wanted.get(name, Rules()), tables.get(name, Table()), instance, name=name)
+            for name in [*wanted, *(each for each in tables if each not in wanted)]
+            if name != families.FILTER
+        ]
+        guards = backend.family if families.FILTER in wanted else None
+        steps_ = [(before, guards), *((text, None) for text in texts), (after, guards)]
+        found += [Step(_restore(backend), text, which) for text, which in steps_ if text]
     return found
+
+
+def _guard_texts(wanted: Rules, have: Table, instance: str) -> tuple[str, str]:
+    """Give what the guard becomes before the nat table changes, and what after: "" for nothing.
+
+    In between it stops what both the old and the new rules stop and lets out what either lets out,
+    so that at no moment it stops what no nat rule leads in.
+    """
+    prefix = families.chain_prefix(instance)
+    chains = tuple(
+        (chain, _meanwhile(have.chains[chain], rules))
+        for chain, rules in wanted.chains
+        if chain in have.chains
+    )
+    names = {chain for chain, _ in chains}
+    less = Rules(chains, tuple(each for each in wanted.jumps if target(each[1]) in names))
+    before = restore_text(less, have, instance, name=families.FILTER)
+    between = _after(less, have, prefix) if before else have
+    return before, restore_text(wanted, between, instance, name=families.FILTER)
+
+
+def _meanwhile(old: tuple[str, ...], new: tuple[str, ...]) -> tuple[str, ...]:
+    leaves = [rule for rule in old if target(rule) == "RETURN" and rule not in new]
+    stays = [rule for rule in new if target(rule) == "RETURN" or rule in old]
+    return (*leaves, *stays)
+
+
+def _after(rules: Rules, table: Table, prefix: str) -> Table:
+    """Give a table as `restore_text` for these rules leaves it."""
+    chains = {
+        name: tuple(rule for rule in listed if not target(rule).startswith(prefix))
+        for name, listed in table.chains.items()
+        if not name.startswith(prefix)
+    }
+    for chain, rule in reversed(rules.jumps):
+        chains[chain] = (rule, *chains.get(chain, ()))
+    return Table(chains | dict(rules.chains), table.builtin, table.policies)
 
 
 def _restore(backend: Backend) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostmesh_agent.redirector import files, netlink
-from hostmesh_agent.redirector.families import NAT, Family
+from hostmesh_agent.redirector.families import FILTER, NAT, Family
 from hostmesh_agent.redirector.installed import Installed
 from hostmesh_agent.redirector.saved import Table
 from hostmesh_core import strict_json
@@ -18,7 +18,10 @@ from hostmesh_core.strict_json import Fields
 
 VERSION = 2
 """Version 1 knew the nat table alone."""
-BUILT_IN = {NAT: frozenset({"PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"})}
+BUILT_IN = {
+    NAT: frozenset({"PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"}),
+    FILTER: frozenset({"INPUT", "FORWARD", "OUTPUT"}),
+}
 """The tables that we use, and the chains that iptables itself makes in each."""
 
 

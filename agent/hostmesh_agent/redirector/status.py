@@ -55,6 +55,7 @@ class Status:
             f"  routes     {report.routes}",
             f"  endpoints  {report.endpoints}",
             f"  names      {report.names} in /etc/hosts",
+            f"  guard      {_guard(report)}",
             f"  ssh        never captured: {', '.join(map(str, report.never_ports)) or 'unknown'}",
         ]
         if not self.watched:
@@ -64,6 +65,12 @@ class Status:
         lines += [f"  missing    {text}" for text in (*report.missing, *self.differences)]
         lines += [f"  note       {text}" for text in report.notes]
         return "\n".join([*lines, ""])
+
+
+def _guard(report: Report) -> str:
+    where = " and ".join(f"IPv{version}" for version in report.guarded)
+    anew = f"{report.turned} connections that met an older one's entry were led in anew"
+    return f"in for {where}; {anew}" if where else "out"
 
 
 def last_report(layout: HostLayout) -> Report | None:

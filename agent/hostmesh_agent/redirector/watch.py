@@ -13,11 +13,12 @@ import sys
 import time
 from dataclasses import dataclass, field, replace
 
-from hostmesh_agent.redirector import envoy, files, netlink, notify, reporting
+from hostmesh_agent.redirector import envoy, families, files, netlink, notify, reporting
 from hostmesh_agent.redirector.engine import Engine, NotInForce, Result
 from hostmesh_agent.redirector.envoy import Held, Question
 from hostmesh_agent.redirector.inputs import Inputs
 from hostmesh_agent.redirector.paths import Paths
+from hostmesh_agent.redirector.strays import Strays
 from hostmesh_agent.redirector.target import Serving, Target, decide
 from hostmesh_core.backoff import next_delay
 from hostmesh_core.envoy_silence import ANSWER_SECONDS, Silence
@@ -35,6 +36,8 @@ ASK_SERVING_SECONDS = 2.0
 ASK_WAITING_SECONDS = 0.1
 LOOK_SECONDS = 0.1
 """How long a pass waits for an answer; one that comes later is read by a later pass."""
+WORD_SECONDS = 60.0
+"""Between two lines about connections that the guard stopped."""
 FAILURES = 3
 """Passes in a row that may fail before the report says so."""
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.5, 10.0
@@ -115,6 +118,7 @@ class Watch:
     engine: Engine
     inputs: Inputs
     envoy: EnvoyWatch = field(default_factory=EnvoyWatch)
+    strays: Strays = field(init=False)
     report: Report | None = None
     stopping: bool = False
     _due: float = 0.0
@@ -123,6 +127,11 @@ class Watch:
     _failures: int = 0
     _last: tuple[object, ...] = ()
     _ready: bool = False
+    _unsaid: int = 0
+    _next_word: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.strays = Strays(families.log_group(self.paths.layout.instance))
 
     def run(self) -> int:
         """Watch until SIGTERM or SIGINT; the rules stay. Gives the exit status."""
@@ -138,6 +147,7 @@ class Watch:
                 self._failed(error)
         for source in hearing:
             source.close()
+        self.strays.close()
         self.envoy.release()
         notify.notify("STOPPING=1")
         return 0
@@ -178,7 +188,11 @@ class Watch:
     def _succeeded(self, target: Target, result: Result) -> None:
         if result.changed:
             _say(f"{target.outcome}: {result.rules} rules, {result.endpoints} addresses")
-        self._publish(reporting.report_of(self.inputs, target, result, time.time()))
+        if result.guarded:
+            self.strays.listen(time.monotonic())
+        report = reporting.report_of(self.inputs, target, result, time.time())
+        problem = self.strays.problem if result.guarded else ""
+        self._publish(replace(report, notes=(*report.notes, *filter(None, [problem]))))
         explicit = self.inputs.plan is not None and not self.inputs.plan.enabled
         if (target.outcome is Outcome.APPLIED or explicit) and not self._ready:
             self._ready = True
@@ -207,6 +221,7 @@ class Watch:
         watched = [held.pidfd] if held is not None and held.alive else []
         until = time.monotonic() + seconds
         while not self.stopping and time.monotonic() < until:
+            self._turn_strays()
             if select.select(watched, [], [], TICK_SECONDS)[0]:
                 return
 
@@ -219,21 +234,33 @@ class Watch:
         )
 
     def _publish(self, report: Report) -> None:
-        report = replace(report, pid=os.getpid())
+        report = replace(report, pid=os.getpid(), turned=self.strays.turned)
         self.report = report
         reporting.publish(self.paths.layout, report)
         notify.notify(f"STATUS={report.outcome}: {report.detail}", "WATCHDOG=1")
 
     def _wait(self, hearing: list[socket.socket]) -> bool:
         """Sleep a tick, or until Envoy ends or the kernel tells of a change (True)."""
-        watched: list[socket.socket | int] = [*hearing]
+        watched: list[socket.socket | int] = [*hearing, *self.strays.waiting(time.monotonic())]
         if self.envoy.held is not None and self.envoy.held.alive:
             watched.append(self.envoy.held.pidfd)
         ready, _, _ = select.select(watched, [], [], TICK_SECONDS)
+        self._turn_strays()
         heard = [source for source in hearing if source in ready]
         for source in heard:
             netlink.drain(source)
         return bool(heard)
+
+    def _turn_strays(self) -> None:
+        """Help what the guard has stopped; say so, but not for each of them."""
+        now = time.monotonic()
+        self._unsaid += self.strays.turn(now)
+        if self._unsaid and now >= self._next_word:
+            _say(
+                f"{self._unsaid} connections met the entry of an older one and are led in anew "
+                f"({self.strays.turned} since the start)"
+            )
+            self._unsaid, self._next_word = 0, now + WORD_SECONDS
 
     def _stop(self, *_: object) -> None:
         self.stopping = True

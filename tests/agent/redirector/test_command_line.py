@@ -97,6 +97,17 @@ def test_what_needs_root_says_so(
             ),
             False, "failed: cannot run iptables", id="a failure",
         ),
+        pytest.param(
+            Status(
+                report=replace(REPORT, guarded=(4, 6), turned=3),
+                differences=(), age_seconds=1.0, now_rules=30,
+            ),
+            True, "guard      in for IPv4 and IPv6; 3 connections that met", id="the guard",
+        ),
+        pytest.param(
+            Status(report=REPORT, differences=(), age_seconds=1.0, now_rules=30),
+            True, "guard      out", id="no guard",
+        ),
     ],
 )  # fmt: skip
 def test_status_in_one_screen(status: Status, good: bool, said: str) -> None:  # noqa: FBT001

@@ -46,6 +46,21 @@ DRIFTS: list[tuple[str, Callable[[ModelKernel], object], str]] = [
         lambda k: k.chains[V4].setdefault("HOSTMESH_DEFAULT_OLD", []),
         "chain HOSTMESH_DEFAULT_OLD is left over",
     ),
+    (
+        "guard",
+        lambda k: k.tables[V4]["filter"]["HOSTMESH_DEFAULT_G_OUT"].pop(),
+        "iptables filter HOSTMESH_DEFAULT_G_OUT: missing: ",
+    ),
+    (
+        "no guard",
+        lambda k: k.tables[V4].pop("filter"),
+        "iptables filter: no rule is there",
+    ),
+    (
+        "guarded too late",
+        lambda k: k.tables[V4]["filter"]["INPUT"].insert(0, "-j ACCEPT"),
+        "iptables filter INPUT: 1 rules of others stand before ours",
+    ),
     ("set", lambda k: k.sets["hostmesh-default-v4"].clear(), "1 missing, 0 too many"),
     ("no set", lambda k: k.sets.pop("hostmesh-default-v6"), "set hostmesh-default-v6 is missing"),
     ("half set", lambda k: k.sets.setdefault("hostmesh-default-v4-n", set()), "is left over"),

@@ -121,6 +121,21 @@ def test_which_ports_capture_would_change(text: str, changed: set[int]) -> None:
     assert all("allow tcp port " in reason for reason in found.values())
 
 
+def test_our_own_guard_is_no_firewall() -> None:
+    guard = (
+        "*filter\n:INPUT ACCEPT [0:0]\n:HOSTMESH_DEFAULT_G_IN - [0:0]\n"
+        "-A INPUT ! -i lo -p tcp -j HOSTMESH_DEFAULT_G_IN\n"
+        "-A HOSTMESH_DEFAULT_G_IN -p tcp -m tcp --dport 8080 -j NFLOG --nflog-group 61639\n"
+        "-A HOSTMESH_DEFAULT_G_IN -p tcp -m tcp --dport 8080 -j DROP\nCOMMIT\n"
+    )
+    table = saved.parse_tables(guard)["filter"]
+    found = iptables_filter.read(table, Family.V4)
+    assert found is not None
+    assert found.chains == {"INPUT": ()}
+    assert firewall.changed_ports([found], (8080,), 15006) == {}
+    assert firewall.notes([found], 15006) == []
+
+
 def test_what_depends_on_the_caller_is_said() -> None:
     some = "*filter\n:INPUT DROP [0:0]\n-A INPUT -s 10.0.0.0/8 -j ACCEPT\nCOMMIT"
     found = firewall.notes(_iptables(some), 15006)

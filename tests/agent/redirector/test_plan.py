@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hostmesh_agent.redirector import families, plan
 from hostmesh_agent.redirector.families import Family
-from hostmesh_agent.redirector.plan import Desired, NeverPorts, Route
+from hostmesh_agent.redirector.plan import Able, Desired, NeverPorts, Route
 from hostmesh_agent.redirector.target import SERVING, Target, decide
 from hostmesh_core.capture_plan import CapturePlan, InboundPort
 from hostmesh_core.redirect_files import RedirectState, Wanted
@@ -159,7 +159,7 @@ def test_a_refused_virtual_address_is_a_route_and_no_rule() -> None:
 
 
 def test_a_family_that_the_kernel_lacks_gets_nothing() -> None:
-    desired = plan.build(PLAN, ALL, never=NeverPorts(), usable=frozenset({Family.V4}))
+    desired = plan.build(PLAN, ALL, never=NeverPorts(), able=Able(usable=frozenset({Family.V4})))
     assert set(desired.rules) == {Family.V4}
     assert set(desired.routes) == {PLAN.vip4}
     assert not desired.inbound_source

@@ -24,6 +24,15 @@ COMMIT
 """
 
 
+def test_which_tables_cannot_be_shown() -> None:
+    text = (
+        "# Table `filter' is incompatible, use 'nft' tool.\n"
+        "# Table `nat' contains incompatible base-chains, use 'nft' tool to list them.\n"
+    )
+    assert saved.incompatible(text + SAVE) == {"filter"}
+    assert saved.incompatible(SAVE) == frozenset()
+
+
 def test_tables_are_read_in_their_order() -> None:
     tables = saved.parse_tables(SAVE)
     assert list(tables) == ["mangle", "nat"]

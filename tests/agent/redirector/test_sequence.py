@@ -5,10 +5,12 @@ import pytest
 from hostmesh_agent.redirector import diff, plan, sequence
 from hostmesh_agent.redirector.families import Family
 from hostmesh_agent.redirector.plan import Desired, NeverPorts, Route
-from hostmesh_agent.redirector.target import SERVING, Serving, decide
+from hostmesh_agent.redirector.sequence import Step
+from hostmesh_agent.redirector.target import SERVING, Serving, Target, decide
+from hostmesh_core.capture_plan import CapturePlan, InboundPort
 from hostmesh_testing import capture_cases
 from hostmesh_testing.capture_cases import Case
-from hostmesh_testing.model_kernel import ModelKernel, Refused
+from hostmesh_testing.model_kernel import Chains, ModelKernel, Refused
 
 PAIRS = capture_cases.pairs(120, seed=7)
 OTHERS = ["-m addrtype --dst-type LOCAL -j DOCKER", "-p udp -j ACCEPT"]
@@ -42,6 +44,21 @@ def test_a_then_b_is_b_for_every_pair() -> None:
         assert walked.look() == clean.look()
 
 
+def test_a_guard_that_loses_and_gains_stops_neither_while_the_nat_rules_change() -> None:
+    def wanted(*ports: int) -> Desired:
+        inbound = tuple(map(InboundPort, ports))
+        config = CapturePlan(proxy_uid=71, proxy_gid=72, agent_uid=73, inbound=inbound)
+        return plan.build(config, Target(inbound=True, outbound=True), never=NeverPorts())
+
+    kernel = ModelKernel()
+    _go(kernel, wanted(8080, 9090))
+    steps = sequence.steps(wanted(8080, 7070), kernel.look(), "default")
+    v4 = [step.stdin for step in steps if step.argv[0] == "iptables-restore"]
+    assert [text.partition("\n")[0] for text in v4] == ["*filter", "*nat", "*filter"]
+    assert ["--dport 7070" in text for text in v4] == [False, True, True]
+    assert not any("--dport 9090" in text for text in v4)
+
+
 def test_what_is_in_force_gives_no_command() -> None:
     for case, _ in PAIRS:
         kernel = _kernel()
@@ -60,9 +77,10 @@ def test_removal_leaves_what_was_there() -> None:
 
 def _is_safe(kernel: ModelKernel) -> None:
     """What rule 16 asks of every intermediate: no drop, no loop, ssh passes, others untouched."""
+    for tables in kernel.tables.values():
+        _only_the_guard_drops(tables)
     for chains in kernel.chains.values():
         assert [rule for rule in chains["OUTPUT"] if "HOSTMESH" not in rule] == OTHERS
-        assert not any("-j DROP" in rule for rules in chains.values() for rule in rules)
         jumped = any("HOSTMESH_DEFAULT_OUT" in rule for rule in chains["OUTPUT"])
         rules = chains.get("HOSTMESH_DEFAULT_OUT", [])
         if jumped:
@@ -77,6 +95,26 @@ def _is_safe(kernel: ModelKernel) -> None:
     for route in lo:  # a route to lo without its rule would hang, and conntrack would remember
         family = kernel.chains.values()
         assert any(f"-d {route} " in r for c in family for r in c.get("HOSTMESH_DEFAULT_OUT", []))
+
+
+def _only_the_guard_drops(tables: dict[str, Chains]) -> None:
+    """It drops first packets that meet an older entry, and only what nat rules lead in anew."""
+    nat, held = tables["nat"], tables["filter"]
+    assert not any("-j DROP" in rule for rules in nat.values() for rule in rules)
+    dropping = {chain for chain, rules in held.items() if any("-j DROP" in r for r in rules)}
+    assert dropping <= {"HOSTMESH_DEFAULT_G_IN", "HOSTMESH_DEFAULT_G_OUT"}
+    for chain in ("INPUT", "OUTPUT"):
+        for rule in (r for r in held[chain] if "HOSTMESH" in r):
+            assert "--tcp-flags FIN,SYN,RST,ACK SYN " in rule
+            assert "! --ctstate DNAT --ctstatus CONFIRMED " in rule
+    stops = [r for r in held.get("HOSTMESH_DEFAULT_G_OUT", []) if "-j DROP" in r]
+    led_in = [r for r in nat.get("HOSTMESH_DEFAULT_OUT", []) if '"hostmesh: endpoint' in r]
+    assert len(stops) <= 1
+    assert not stops or led_in
+    stopped = {
+        rule.split("--dport ")[1].split()[0] for rule in held.get("HOSTMESH_DEFAULT_G_IN", [])
+    }
+    assert stopped <= {r.split()[5] for r in nat.get("HOSTMESH_DEFAULT_IN", [])}
 
 
 def test_every_stop_on_the_way_is_safe_and_the_next_pass_ends_it() -> None:
@@ -117,10 +155,28 @@ def _serving(vip4: str = "240.240.0.0/16", inbound: int = 1) -> Desired:
 def test_order_of_putting_in_and_of_taking_out() -> None:
     kernel = ModelKernel()
     there = [step.argv[0] for step in sequence.steps(_serving(), kernel.look(), "default")]
-    assert there == ["ipset", "ipset", "ip", "ip6tables-restore", "iptables-restore", "ip", "ip"]
+    v4, v6 = ["iptables-restore"] * 2, ["ip6tables-restore"] * 2
+    assert there == ["ipset", "ipset", "ip", *v6, *v4, "ip", "ip"]
+    put = _tables(sequence.steps(_serving(), kernel.look(), "default"))
+    assert put == ["*nat", "*filter", "*nat", "*filter"]
     _go(kernel, _serving())
     back = [step.argv[0] for step in sequence.steps(Desired(), kernel.look(), "default")]
-    assert back == ["ip", "ip", "iptables-restore", "ip6tables-restore", "ipset", "ipset", "ip"]
+    assert back == ["ip", "ip", *v4, *v6, "ipset", "ipset", "ip"]
+    taken = _tables(sequence.steps(Desired(), kernel.look(), "default"))
+    assert taken == ["*filter", "*nat", "*filter", "*nat"]
+
+
+def _tables(steps: list[Step]) -> list[str]:
+    return [step.stdin.partition("\n")[0] for step in steps if step.stdin.startswith("*")]
+
+
+def test_only_the_guard_may_fail() -> None:
+    kernel = ModelKernel()
+    put = sequence.steps(_serving(), kernel.look(), "default")
+    assert [step.guards for step in put if step.guards] == [Family.V6, Family.V4]
+    assert all(step.stdin.startswith("*filter") for step in put if step.guards)
+    _go(kernel, _serving())
+    assert not any(step.guards for step in sequence.steps(Desired(), kernel.look(), "default"))
 
 
 def test_somebody_elses_inbound_source_stays() -> None:
@@ -148,13 +204,13 @@ def test_what_another_instance_needs_stays() -> None:
 
 
 @pytest.mark.parametrize("family", Family)
-def test_one_transaction_per_family(family: Family) -> None:
+def test_one_transaction_per_table(family: Family) -> None:
     kernel = ModelKernel()
     steps = sequence.steps(_serving(), kernel.look(), "default")
     program = f"{family.iptables}-restore"
     texts = [step.stdin for step in steps if step.argv[0] == program]
-    assert len(texts) == 1
-    assert texts[0].count("COMMIT") == 1
+    assert [text.partition("\n")[0] for text in texts] == ["*nat", "*filter"]
+    assert [text.count("COMMIT") for text in texts] == [1, 1]
 
 
 def test_the_model_refuses_what_the_kernel_refuses() -> None:

@@ -10,7 +10,10 @@ from hostmesh_agent.redirector.installed import Backend, Installed
 from hostmesh_agent.redirector.saved import Table
 from hostmesh_agent.redirector.sequence import Step
 
-BUILTIN = {"nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING")}
+BUILTIN = {
+    "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),
+    "filter": ("INPUT", "FORWARD", "OUTPUT"),
+}
 Chains = dict[str, list[str]]
 V4 = Backend(Family.V4, "iptables", default=True)
 V6 = Backend(Family.V6, "ip6tables", default=True)
@@ -83,7 +86,8 @@ class ModelKernel:
         table = first.removeprefix("*")
         if any(line.startswith("*") for line in lines):
             raise Refused("iptables commits each table apart: one command, one table")
-        new = {name: list(rules) for name, rules in self.tables[backend][table].items()}
+        there = self.tables[backend].get(table) or {name: [] for name in BUILTIN[table]}
+        new = {name: list(rules) for name, rules in there.items()}
         for line in lines:
             _edit(new, line)
         for chain, rules in new.items():
