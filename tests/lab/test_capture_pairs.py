@@ -2,6 +2,7 @@
 
 import json
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -75,8 +76,8 @@ def test_a_then_b_is_b_with_legacy_iptables(lab: Lab) -> None:
 
 def _warm_up_legacy(host: Host) -> None:
     """A legacy table that is asked for once stays: `before` has to have it too."""
-    for program in ("iptables", "ip6tables"):
-        host.run([program, "-t", "nat", "-S"])
+    for program, table in product(("iptables", "ip6tables"), ("nat", "filter")):
+        host.run([program, "-t", table, "-S"])
 
 
 @pytest.mark.soak
