@@ -48,6 +48,21 @@ while True:
     held.append(connection)
     connection.sendall(b'{"progress": "\\\\u001b[2Jwait"}\\n[]\\n')
 """
+FILLS = """
+import os, sys
+folders = [os.open(path, os.O_RDONLY) for path in sys.argv[1:]]
+print("filling", flush=True)
+number = 0
+while True:
+    number += 1
+    for folder in folders:
+        try:
+            os.close(os.open(f"f{number % 50}", os.O_CREAT | os.O_WRONLY, 0o600, dir_fd=folder))
+            os.mkdir(f"d{number % 50}", dir_fd=folder)
+        except OSError:
+            pass
+"""
+DAMAGES = "import sys; path = sys.argv[1]; open(path, 'w').write('{\"host_id\": 5}')"
 
 
 @pytest.fixture(scope="module")
@@ -131,9 +146,15 @@ def test_an_agent_s_user_that_was_taken_over_cannot_keep_root_from_leaving(mesh:
         done = _run(host, *words)
         assert (done.returncode, "\x1b" in done.stderr) == (1, False), done.stderr
         assert "?[2Jwait" in done.stderr
+    host.run(["rm", pipe])
+    host.run([sys.executable, "-c", DAMAGES, pipe], uid=AGENT_UID)
+    folders = [LAYOUT.control_dir, LAYOUT.identity_dir, LAYOUT.xds_dir]
+    filling = host.spawn("fills", [sys.executable, "-c", FILLS, *folders], uid=AGENT_UID)
+    wait_for("the filler", lambda: "filling" in filling.said())
     left = _run(host, "leave")
     assert left.returncode == 0, left.stderr
     talking.stop()
+    filling.stop()
     _leaves_nothing(host, before)
 
 

@@ -19,13 +19,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
+
 from hostmesh_agent.edges import untrusted_file
 from hostmesh_agent.edges.keys import KeyAndRequest
+from hostmesh_core import strict_json
 from hostmesh_core.bundle import TrustBundles
 from hostmesh_core.credentials import CertificateSet
 from hostmesh_core.errors import BadInput, HostmeshError
 from hostmesh_core.grant import Grant
-from hostmesh_core.ids import Identity
+from hostmesh_core.ids import Identity, SpiffeId
 from hostmesh_core.rotation import Renewal
 
 _VERSION = re.compile(r"v-([0-9]{1,9})")
@@ -35,6 +38,12 @@ CALLERS = "callers.json"
 _PENDING = "pending"
 MOST_BYTES = 16 * 1024 * 1024
 """Of one file: far above what any of them is."""
+
+_DAMAGE = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError),
+    *(UnsupportedAlgorithm, BadInput),
+)
+"""What reading files raises that anybody with the agent's user may have written."""
 
 
 class IdentityUnusable(HostmeshError):
@@ -81,15 +90,16 @@ class IdentityDisk:
         try:
             if not (self._folder / "host" / _LINK).is_symlink():
                 return None
+            host = _read_set(self._folder / "host")
             return StoredIdentity(
-                membership=Membership(**json.loads(_read(self._folder / "host.json"))),
-                host=_read_set(self._folder / "host"),
+                membership=_membership(_read(self._folder / "host.json"), host),
+                host=host,
                 workloads=self._workloads(),
                 grant=Grant.from_json(json.loads(_read(self._folder / "grant.json"))),
                 bundles=TrustBundles.from_json(json.loads(_read(self._folder / "bundles.json"))),
                 renewal=Renewal(*json.loads(_read(self._folder / "renewal.json"))),
             )
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, BadInput) as error:
+        except _DAMAGE as error:
             raise IdentityUnusable(
                 f"cannot read this host's identity in {self._folder}: {error}; restore it, or join "
                 "again: hostmesh-agent leave, then hostmesh-agent join"
@@ -216,7 +226,7 @@ class IdentityDisk:
             try:
                 identity = Identity.parse(f"{link.parent.parent.name}/{link.parent.name}")
                 found[identity] = _read_set(link.parent)
-            except (OSError, BadInput):
+            except _DAMAGE:
                 continue
         return found
 
@@ -243,6 +253,26 @@ class IdentityDisk:
             f"cannot write this host's identity in {self._folder}: {error.strerror or error}; "
             "the set before stays in force"
         )
+
+
+def _membership(data: bytes, host: CertificateSet) -> Membership:
+    """Read host.json. Raises BadInput where a field is not what it should be.
+
+    Root shows it and looks for more by it: its names have to be those of the host's certificate.
+    """
+    fields = strict_json.Fields({"token_id": "", **json.loads(data)}, where="host.json")
+    membership = Membership(
+        host_id=fields.text("host_id"),
+        trust_domain=fields.text("trust_domain"),
+        joined_at=fields.number("joined_at"),
+        control_plane=fields.text("control_plane"),
+        token_id=fields.text("token_id"),
+    )
+    fields.end()
+    certified = host.facts.spiffe_id
+    if certified != SpiffeId.of_host(membership.trust_domain, membership.host_id):
+        raise BadInput(f"cannot use host.json: its host is not the certificate's, {certified}")
+    return membership
 
 
 def _read_set(place: Path) -> CertificateSet:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from hostmesh_agent.edges import folders
+from hostmesh_agent.edges import folders, taken_folder
 from hostmesh_agent.edges.folders import Folder
 from hostmesh_core.errors import BadInput
 from hostmesh_core.host_layout import HostLayout
@@ -186,9 +186,9 @@ def _empty(folder: Path, ours: list[str], *, keep: Path | None = None) -> None:
         if not stat.S_ISDIR(path.lstat().st_mode):
             path.unlink(missing_ok=True)
         elif there_before and str(path) not in ours:
-            _empty(path, [str(path)])
+            taken_folder.empty(str(path))
         else:
-            shutil.rmtree(path)
+            taken_folder.remove(str(path))
 
 
 def _remove_where_ours(folder: Path, ours: list[str]) -> None:

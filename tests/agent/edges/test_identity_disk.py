@@ -1,5 +1,6 @@
 """The identity on disk: after a crash at any moment it is the old set or the new one, whole."""
 
+import json
 import os
 import stat
 from collections.abc import Callable
@@ -133,7 +134,7 @@ def test_forgetting_leaves_no_key(folder: Path, joined: IdentityDisk) -> None:
 
 def test_a_new_join_takes_the_place_of_an_old_one_whole(joined: IdentityDisk) -> None:
     joined.store_set(WEB, ONE)
-    other = Membership("e" * 32, "mesh.internal", 1.0, "cp2:15013")
+    other = Membership("f" * 32, "mesh.internal", 1.0, "cp2:15013")
     joined.store_join(other, host=HOST, grant=Grant(), bundles=BUNDLES)
     stored = joined.load()
     assert stored is not None
@@ -169,9 +170,25 @@ def _other_key(folder: Path) -> None:
     (folder / "host" / "current" / "key.pem").write_bytes(ONE.key_pem)
 
 
+def _value(name: str, **more: object) -> Callable[[Path], object]:
+    def write(folder: Path) -> None:
+        value = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps({**value, **more}))
+
+    return write
+
+
 @pytest.mark.parametrize(
     "damage",
     [
+        pytest.param(_value("host.json", host_id=5), id="a number for the host"),
+        pytest.param(_value("host.json", host_id="e" * 32), id="another host than certified"),
+        pytest.param(_value("host.json", trust_domain=["a"]), id="a list for the domain"),
+        pytest.param(_value("host.json", trust_domain="\x1b[2J"), id="an escape for the domain"),
+        pytest.param(_value("host.json", control_plane=None), id="nothing for the address"),
+        pytest.param(_value("host.json", joined_at="now"), id="a word for the time"),
+        pytest.param(_value("host.json", more=1), id="one key more"),
+        pytest.param(_value("grant.json", claims=[5]), id="a number for a claim"),
         pytest.param(_cut("host/current/key.pem"), id="the key is cut"),
         pytest.param(_cut("host/current/chain.pem"), id="the chain is cut"),
         pytest.param(_gone("host/current/key.pem"), id="the key is gone"),

@@ -1,4 +1,5 @@
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -41,6 +42,26 @@ def test_what_was_there_before_stays(tmp_path: Path, layout: RootedLayout) -> No
     _make(layout)
     Path(layout.identity_dir, "key").write_text("secret")
     Path(layout.xds_dir, "generation").write_text("1")
+    made_folders.remove(layout)
+    assert _tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("there_before", [True, False])
+def test_no_depth_of_folders_keeps_them(
+    tmp_path: Path, layout: RootedLayout, *, there_before: bool
+) -> None:
+    """Whoever has the agent's user can nest them deeper than a recursion goes."""
+    for folder in (layout.run_dir, layout.state_dir, layout.identity_dir):
+        if there_before:
+            Path(folder).mkdir(parents=True)
+    before = _tree(tmp_path)
+    _make(layout)
+    here = os.open(layout.identity_dir, os.O_RDONLY)
+    for _ in range(2 * sys.getrecursionlimit()):
+        os.mkdir("d", dir_fd=here)
+        here, outer = os.open("d", os.O_RDONLY, dir_fd=here), here
+        os.close(outer)
+    os.close(here)
     made_folders.remove(layout)
     assert _tree(tmp_path) == before
 
