@@ -26,6 +26,9 @@ NAME_LIMIT = 10_000
 
 _SEQUENCE_MAX = 2**53
 
+REMOVED_UNNOTED = 3
+"""Exit status of `redirect remove`: all is out, and that it has to stay out is noted nowhere."""
+
 
 class Wanted(StrEnum):
     """What the agent asks for."""

@@ -1,7 +1,10 @@
 """A full /run: nothing can be asked of the redirector for a while, and nothing ends of it."""
 
-from hostmesh_ctl.demo.hosts import Lab
+import pytest
+
+from hostmesh_ctl.demo.hosts import Host, Lab, program
 from hostmesh_ctl.demo.mesh import Agent, wait_for
+from hostmesh_testing import host_snapshot
 from hostmesh_testing.lab_mesh import LabMesh, call, start_app
 
 FILL = "mount -o remount,size=4m /run && { head -c 5000000 /dev/zero >/run/filler || true; }"
@@ -31,3 +34,40 @@ def test_a_full_run_ends_no_agent_and_is_made_up_for_when_there_is_room(lab: Lab
     wait_for("the name of two", lambda: call(client.host, "two", 9080).status == 200)
     wait_for("no word about it", lambda: "cannot write" not in warnings_of(client))
     assert client.agent_pid() == pid
+
+
+def _run(host: Host, *words: str) -> tuple[int, str]:
+    done = host.run([program("hostmesh-agent"), *words], check=False, timeout=150)
+    assert "Traceback" not in done.stdout + done.stderr, done.stderr
+    return done.returncode, done.stdout + done.stderr
+
+
+FULL_OF_FILES = (
+    "mount -o remount,nr_inodes=$(($(df --output=iused /run | tail -n 1))) /run; "
+    "! touch /run/one-more"
+)
+
+
+@pytest.mark.parametrize("fill", [FILL, FULL_OF_FILES], ids=["bytes", "files"])
+@pytest.mark.parametrize("runs", [True, False], ids=["running", "killed"])
+def test_a_full_run_bars_no_way_out(lab: Lab, fill: str, *, runs: bool) -> None:
+    mesh = LabMesh(lab)
+    host = mesh.host("leaver")
+    start_app(host, "http", "leaver", 9080)
+    host_snapshot.settle(host)
+    before = host_snapshot.take(host)
+    agent = mesh.join(host, ["{name: leaver, port: 9080, protocol: http}"])
+    mesh.wait_meshed("leaver", 1)
+    host.run(["sh", "-c", fill])
+    if not runs:
+        agent.kill(agent.pid("hostmesh_agent.main", "run", "--all"))
+        agent.kill(agent.agent_pid())
+    status, said = _run(host, "reload")
+    assert (status, "reload" in said or "cannot" in said) == (1, True), said
+    status, said = _run(host, "redirect", "remove")
+    assert (status, "removed: no rule is installed" in said) == (3, True), said
+    status, said = _run(host, "leave")
+    assert status == 0, said
+    found = host_snapshot.differences(before, host_snapshot.take(host))
+    assert set(found) <= {"files", "contents"}, found  # agent.yaml, and what filled /run
+    assert not any(host.path(each).exists() for each in ("/run/hostmesh", "/var/lib/hostmesh"))

@@ -28,6 +28,7 @@ from hostmesh_agent.edges.own_processes import Kind, Own
 from hostmesh_agent.logic import screens
 from hostmesh_core.errors import BadInput, HostmeshError
 from hostmesh_core.host_layout import HostLayout
+from hostmesh_core.redirect_files import REMOVED_UNNOTED
 
 NOTHING = "this host has not joined; nothing to leave"
 ANSWER_SECONDS = 10.0
@@ -87,7 +88,8 @@ def _alone(layout: HostLayout, say: Say) -> Iterator[None]:
         if os.geteuid() == 0 or Path(layout.state_dir).is_dir():
             stack.enter_context(instance_lock.held(layout, say=say))
         if Path(layout.run_dir).is_dir():
-            stack.enter_context(lock_file.held(layout.reload_lock, what=lock_file.CHANGE))
+            with suppress(lock_file.NoRoom):  # no reload has it; and leaving makes room
+                stack.enter_context(lock_file.held(layout.reload_lock, what=lock_file.CHANGE))
         yield
 
 
@@ -209,7 +211,7 @@ def _remove_rules(layout: HostLayout) -> None:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CannotLeave(f"cannot remove the rules: {error}; run leave again") from error
-    if done.returncode != 0:
+    if done.returncode not in (0, REMOVED_UNNOTED):
         raise CannotLeave(f"{done.stderr.strip()}; run leave again when that is cured")
 
 

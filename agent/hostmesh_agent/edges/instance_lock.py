@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from hostmesh_agent.edges.lock_file import FULL, NoRoom
 from hostmesh_core.errors import Refused
 from hostmesh_core.host_layout import HostLayout
 
@@ -19,14 +20,20 @@ _POLL_SECONDS = 0.1
 
 @contextmanager
 def held(layout: HostLayout, *, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock; waits for another that is under way. Raises Refused, OSError.
+    """Hold the lock; waits for another that is under way. Raises Refused.
 
     A join that was killed may have left the child that enrols: it holds the lock to its own end.
+    Where there is no room for the file nobody else has it either: a leave then makes room.
     """
     own = os.geteuid() == 0
     path = layout.lifecycle_lock if own else layout.state_dir
     kind = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW if own else os.O_RDONLY | os.O_DIRECTORY
-    descriptor = _locked(path, kind | os.O_CLOEXEC, say)
+    try:
+        descriptor = _locked(path, kind | os.O_CLOEXEC, say)
+    except NoRoom as error:
+        say(f"{error}; going on without it")
+        yield
+        return
     try:
         yield
     finally:
@@ -61,6 +68,9 @@ def _opened(path: str, kind: int) -> int:
         raise Refused(
             f"cannot go on: a leave has removed {path} meanwhile; nothing was changed, run it again"
         ) from error
+    except OSError as error:
+        kind_of = NoRoom if error.errno in FULL else Refused
+        raise kind_of(f"cannot take the lock {path}: {error.strerror}") from error
 
 
 def _takes(descriptor: int) -> bool:

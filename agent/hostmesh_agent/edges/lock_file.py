@@ -1,32 +1,48 @@
 """One process of a kind at a time: a lock that ends with its holder, however that ends."""
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from hostmesh_core.errors import Refused
 
 CHANGE = "reload or leave of this instance"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class NoRoom(Refused):
+    """The file is not there and cannot be made: nobody has the lock, and nobody can take it."""
 
 
 def hold(path: str, *, what: str) -> int:
-    """Take the lock for this process's life; gives the file descriptor. Raises Refused, OSError."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    """Take the lock for this process's life; gives the file descriptor.
+
+    Raises NoRoom, Refused, PermissionError.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except PermissionError:
+        raise
+    except OSError as error:
+        kind = NoRoom if error.errno in FULL else Refused
+        raise kind(f"cannot take the lock {path}: {error.strerror}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         owner = os.read(descriptor, 16).decode(errors="replace").strip()
         os.close(descriptor)
         raise Refused(f"cannot start: another {what} runs already (pid {owner}, {path})") from error
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"{os.getpid()}\n".encode())
+    with suppress(OSError):  # a full /run: the number is for people, and its lack ends nothing
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
     return descriptor
 
 
 @contextmanager
 def held(path: str, *, what: str) -> Iterator[None]:
-    """Have the lock within a block. Raises Refused, OSError."""
+    """Have the lock within a block. Raises what `hold` raises."""
     descriptor = hold(path, what=what)
     try:
         yield

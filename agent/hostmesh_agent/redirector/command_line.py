@@ -1,6 +1,7 @@
 """`hostmesh-agent redirect …`: arguments in, one pass or the watch, an exit status out.
 
-Exit status: 0 done, 1 not (what and why is said), 2 the command or a file was wrong.
+Exit status: 0 done, 1 not (what and why is said), 2 the command or a file was wrong, 3 `remove`
+took everything out and had no room to note it.
 """
 
 import argparse
@@ -8,7 +9,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from hostmesh_agent.redirector import envoy, files, reporting, show, status
@@ -22,7 +23,13 @@ from hostmesh_core import instances, own_commands
 from hostmesh_core.capture_plan import FILE_LIMIT, CapturePlan
 from hostmesh_core.errors import BadInput, HostmeshError
 from hostmesh_core.host_layout import DEFAULT_INSTANCE, HostLayout
-from hostmesh_core.redirect_files import Outcome, RedirectState, Report, Wanted
+from hostmesh_core.redirect_files import (
+    REMOVED_UNNOTED,
+    Outcome,
+    RedirectState,
+    Report,
+    Wanted,
+)
 
 _EXAMPLES = """examples:
   hostmesh-agent redirect show                 what would be installed; touches nothing
@@ -167,16 +174,37 @@ def _apply(paths: Paths, *, early: bool, assume: bool) -> int:
 def _remove(paths: Paths, *, keep_closed: bool, draining: bool) -> int:
     inputs = Inputs(paths.layout)
     inputs.refresh()
+    unwritten: list[str] = []
+    noted = True
     if keep_closed and inputs.plan is not None:
         target, result = _release(paths, inputs, inputs.plan, draining=draining)
     else:
         # First, or a watch would put them in again between the removal and this.
-        files.switch_off(paths.switched_off, paths.layout.capture_file)
+        noted = _attempt(
+            lambda: files.switch_off(paths.switched_off, paths.layout.capture_file), unwritten
+        )
         target, result = Target(), Engine(paths).remove()
     report = reporting.report_of(inputs, target, result, time.time())
-    reporting.publish(paths.layout, report)
+    _attempt(lambda: reporting.publish(paths.layout, report), unwritten)
     sys.stdout.write(f"{report.outcome}: {report.detail}\n")
-    return 0
+    for each in unwritten:
+        sys.stderr.write(f"{each}; the rules were removed all the same\n")
+    if noted:
+        return 0
+    sys.stderr.write(
+        "a `redirect watch` that runs puts them in again: end it, or make room first\n"
+    )
+    return REMOVED_UNNOTED
+
+
+def _attempt(write: Callable[[], None], unwritten: list[str]) -> bool:
+    """Write a note of what is done, or add why not: a full disk must not keep the rules in."""
+    try:
+        write()
+    except files.CannotUseFile as error:
+        unwritten.append(str(error))
+        return False
+    return True
 
 
 def _release(

@@ -240,8 +240,11 @@ class Engine:
     def locked(self) -> Iterator[None]:
         """Hold the lock of all instances; waits for whoever has it."""
         path = Path(self._paths.lock)
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise own_files.CannotUseFile(f"cannot open {path}: {error.strerror}") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             self._held.append(descriptor)

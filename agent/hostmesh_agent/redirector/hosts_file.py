@@ -2,7 +2,8 @@
 
 A rename onto a bind mount gives EBUSY (containers, `ip netns exec`); there the new bytes are
 written over the old ones, after a journal with both has been kept, so that a writer that is killed
-half-way is finished by the next one.
+half-way is finished by the next one. On a full disk what is shorter goes the same way, if need be
+without a journal.
 """
 
 import base64
@@ -15,6 +16,7 @@ from pathlib import Path
 from hostmesh_core.errors import HostmeshError
 
 HOSTS = "/etc/hosts"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 LIMIT = 16 << 20
 """Bytes above which this is no hosts file that we should rewrite."""
 
@@ -79,8 +81,8 @@ def _is_torn(content: bytes, old: bytes, new: bytes) -> bool:
 def _replace(real: str, new: bytes, journal: str) -> None:
     temporary = _temporary(real)
     Path(temporary).unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(new)
             file.flush()
@@ -89,9 +91,15 @@ def _replace(real: str, new: bytes, journal: str) -> None:
         Path(temporary).replace(real)
     except OSError as error:
         Path(temporary).unlink(missing_ok=True)
-        if error.errno not in (errno.EBUSY, errno.EXDEV):
+        no_room = error.errno in _FULL and _is_shorter(new, real)
+        if not no_room and error.errno not in (errno.EBUSY, errno.EXDEV):
             raise
         _in_place(real, new, journal)
+
+
+def _is_shorter(new: bytes, real: str) -> bool:
+    """Tell what fits where the old one was: a full disk must not keep the block in."""
+    return len(new) < Path(real).stat().st_size
 
 
 def _temporary(real: str) -> str:
@@ -115,13 +123,18 @@ def _in_place(real: str, new: bytes, journal: str) -> None:
     old = Path(real).read_bytes()
     text = json.dumps([base64.b64encode(content).decode() for content in (old, new)])
     kept = Path(f"{journal}.new")
-    with kept.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    kept.replace(journal)
+    try:
+        with kept.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        kept.replace(journal)
+    except OSError as error:
+        kept.unlink(missing_ok=True)
+        if error.errno not in _FULL or not _is_shorter(new, real):
+            raise
     _write_over(real, new)
-    Path(journal).unlink()
+    Path(journal).unlink(missing_ok=True)
 
 
 def _write_over(real: str, new: bytes) -> None:

@@ -1,3 +1,4 @@
+import errno
 import fcntl
 import os
 import subprocess
@@ -83,3 +84,18 @@ def test_it_ends_with_its_holder_however_that_ends(layout: RootedLayout) -> None
         holder.wait(10)
         with instance_lock.held(layout, say=print):
             pass
+
+
+def test_a_full_disk_bars_no_way_out(layout: RootedLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "open", full)
+    said: list[str] = []
+    with instance_lock.held(layout, say=said.append):
+        pass
+    assert said == [
+        f"cannot take the lock {layout.lifecycle_lock}: No space left on device; "
+        "going on without it"
+    ]

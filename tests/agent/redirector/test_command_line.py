@@ -5,11 +5,14 @@ from pathlib import Path
 import pytest
 
 from hostmesh_agent.redirector import command_line
+from hostmesh_agent.redirector.engine import Result
 from hostmesh_agent.redirector.inputs import Inputs, Watched
+from hostmesh_agent.redirector.paths import Paths
 from hostmesh_agent.redirector.status import Status
 from hostmesh_core.capture_plan import CapturePlan
 from hostmesh_core.host_layout import HostLayout
 from hostmesh_core.redirect_files import Outcome, RedirectState, Report, Wanted
+from hostmesh_testing.rooted_layout import RootedLayout
 
 REPORT = Report(
     outcome=Outcome.APPLIED, detail="all rules are in and verified", rules=30, pid=7,
@@ -64,6 +67,51 @@ def test_a_removal_of_a_mistyped_instance_says_so_and_makes_nothing(
     layout = HostLayout("mistyped-one")
     assert not Path(layout.run_dir).exists()
     assert not Path(layout.state_dir).exists()
+
+
+class NothingLeft:
+    """An engine whose removal succeeds."""
+
+    def __init__(self, _: Paths) -> None:
+        self.removed = False
+
+    def remove(self) -> Result:
+        return Result(changed=True)
+
+
+@pytest.mark.parametrize(
+    ("unwritable", "expected", "words"),
+    [
+        pytest.param("", 0, [], id="room"),
+        pytest.param("report", 0, ["report.json"], id="no report"),
+        pytest.param(
+            "folder",
+            3,
+            ["report.json", "/off", "a `redirect watch` that runs"],
+            id="nothing at all",
+        ),
+    ],
+)
+def test_a_disk_that_takes_nothing_does_not_keep_the_rules_in(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    unwritable: str,
+    expected: int,
+    words: list[str],
+) -> None:
+    layout = RootedLayout(root=str(tmp_path))
+    if unwritable == "report":
+        Path(layout.redirector_report_file).mkdir(parents=True)
+    elif unwritable == "folder":
+        Path(layout.redirector_dir).parent.mkdir(parents=True, exist_ok=True)
+        Path(layout.redirector_dir).touch()
+    monkeypatch.setattr(command_line, "Engine", NothingLeft)
+    status = command_line._remove(Paths(layout), keep_closed=False, draining=False)
+    said = capsys.readouterr()
+    assert (status, said.out) == (expected, "removed: no rule is installed\n")
+    assert all(word in said.err for word in words)
+    assert bool(said.err) is bool(words)
 
 
 @pytest.mark.parametrize("verb", ["apply", "remove", "status", "watch"])

@@ -121,3 +121,34 @@ def test_a_file_that_is_not_there_is_made(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_said(hosts: Path) -> None:
     with pytest.raises(CannotWriteHosts, match=r"^cannot read "):
         hosts_file.read(str(hosts.parent))
+
+
+@pytest.mark.parametrize("bind_mount", [False, True])
+@pytest.mark.parametrize("new", [OLD[:20], OLD + b"10.0.0.2 b\n"], ids=["shorter", "longer"])
+def test_a_full_disk_takes_what_is_shorter(
+    hosts: Path, monkeypatch: pytest.MonkeyPatch, new: bytes, *, bind_mount: bool
+) -> None:
+    """Nothing can be made beside it, and nothing at the journal's place."""
+    make, open_path = os.open, Path.open
+
+    def full(path: str, flags: int, *rest: int) -> int:
+        if flags & os.O_CREAT and not bind_mount:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return make(path, flags, *rest)
+
+    def no_journal(self: Path, mode: str = "r") -> object:
+        if self.name.startswith("journal") and "w" in mode:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return open_path(self, mode)
+
+    if bind_mount:
+        _busy(monkeypatch, hosts)
+    monkeypatch.setattr(os, "open", full)
+    monkeypatch.setattr(Path, "open", no_journal)
+    if new < OLD:
+        _write(hosts, new=new)
+    else:
+        with pytest.raises(CannotWriteHosts, match="No space left"):
+            _write(hosts, new=new)
+    assert hosts.read_bytes() == min(new, OLD)
+    assert [entry.name for entry in hosts.parent.iterdir()] == ["hosts"]
