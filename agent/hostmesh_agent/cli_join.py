@@ -7,7 +7,7 @@ from typing import TypedDict, Unpack
 
 import click
 
-from hostmesh_agent.app import joining, journey, looking
+from hostmesh_agent.app import enrolling, joining, journey, looking
 from hostmesh_agent.app import status as app_status
 from hostmesh_agent.cli_options import (
     agent_user_option,
@@ -94,7 +94,8 @@ def join(**given: Unpack[Given]) -> None:
 def _enrol(given: Given, layout: HostLayout, *, as_json: bool) -> None:
     users = joining.Users(agent=given["agent_user"], envoy=given["envoy_user"])
     path = config_path(given["config"], layout)
-    joined = joining.join(path, layout, _token(given["token_file"]), as_users=users)
+    token = _token_unless_joined(given["token_file"], layout)
+    joined = joining.join(path, layout, token, as_users=users, say=_say)
     _remove(given["token_file"])
     echo(json.dumps(joined, indent=2) if as_json else app_status.join_screen(joined))
 
@@ -119,7 +120,7 @@ def _token_unless_joined(source: str, layout: HostLayout) -> str | None:
         gone = source != "-" and not Path(source).exists()
     except OSError:
         gone = False  # reading it says why it cannot be
-    return None if gone and journey.is_joined(layout) else _token(source)
+    return None if gone and enrolling.is_joined(layout) else _token(source)
 
 
 def _token(source: str) -> str:

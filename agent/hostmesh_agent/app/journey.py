@@ -5,34 +5,26 @@ nothing on the host has changed but the agent's own folders.
 """
 
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostmesh_agent.app import join as enrolling
-from hostmesh_agent.app import looking, runner_file, supervision
+from hostmesh_agent.app import enrolling, looking, runner_file, supervision
 from hostmesh_agent.app.configuration import read_text, running_of
-from hostmesh_agent.app.joining import Users, note_mesh
+from hostmesh_agent.app.join import enrolment_addresses
+from hostmesh_agent.app.joining import Users
 from hostmesh_agent.app.supervision import Kept
 from hostmesh_agent.config import Address, AgentConfig
 from hostmesh_agent.edges import (
     control,
-    folders,
-    instance_lock,
-    made_folders,
-    own_processes,
     reach,
     running_disk,
     supervisor,
     users,
 )
 from hostmesh_agent.edges.as_user import run_as
-from hostmesh_agent.edges.clock import SystemClock
-from hostmesh_agent.edges.identity_disk import IdentityDisk, StoredIdentity
 from hostmesh_agent.edges.users import User
 from hostmesh_agent.logic import accepting, differences, join_screen
 from hostmesh_agent.logic.accepting import Accepted
@@ -48,6 +40,7 @@ REFUSED_SECONDS = 8.0
 """A refusal that stands for so long is waited for no longer: an operator has to lift it."""
 POLL_SECONDS = 0.2
 _CALL_SECONDS = 5.0
+_OF_JOINED = ("host_id", "identity", "trust_domain", "clock_seconds")
 
 Say = Callable[[str], None]
 Answer = dict[str, object]
@@ -83,46 +76,21 @@ def join(order: Order, token_text: str | None, say: Say) -> Answer:
     Raises BadInput before anything was changed, and what `app.join` raises.
     """
     host = _read(order, token_text, say)
-    if not is_joined(host.layout):
+    if not enrolling.is_joined(host.layout):
         say("trying the control plane's ports")
         run_as(host.agent, lambda: _reached(host.config))
-    if os.geteuid() != 0:
-        _make_folders(host)  # the lock is one of them
-    with instance_lock.held(host.layout, say=say):
-        _make_folders(host)
-        try:
-            joined = run_as(host.agent, lambda: _enrolled(host, token_text, say))
-        except HostmeshError:
-            _undo(host)
-            raise
-        note_mesh(host.layout, joined)
+    place = enrolling.Place(host.config, host.layout, host.agent, host.envoy)
+    with enrolling.enrolled(place, token_text, say) as joined:
         status = _up(host, order, say)
     status = _watched(host, status, order.watch_seconds, say)
     return {
-        "joined": joined,
+        "joined": {name: joined[name] for name in _OF_JOINED},
         "status": status,
         "watched_seconds": order.watch_seconds,
         "findings": looking.as_values(host.found),
         "differences": differences.summary(host.config.services),
         "waiting": [*host.waiting, *join_screen.waiting_of(status)],
     }
-
-
-def _make_folders(host: _Host) -> None:
-    wanted = folders.wanted(host.layout, agent=host.agent, envoy=host.envoy)
-    made_folders.make(host.layout, wanted)
-
-
-def is_joined(layout: HostLayout) -> bool:
-    """Tell whether an identity that lives is here: then a join can go on without its token."""
-    try:
-        return _living(layout) is not None
-    except HostmeshError:
-        return False
-
-
-def _living(layout: HostLayout) -> StoredIdentity | None:
-    return enrolling.living(IdentityDisk(Path(layout.identity_dir)), SystemClock().wall())
 
 
 def _read(order: Order, token_text: str | None, say: Say) -> _Host:
@@ -173,41 +141,9 @@ def _not_taken_in(read: Running, layout: HostLayout) -> list[str]:
     return [f"{mine} as it is now: hostmesh-agent reload takes it in"]
 
 
-def _enrolled(host: _Host, token_text: str | None, say: Say) -> Answer:
-    """Enrol, or find that it was done. Runs as the agent's user."""
-    stored = _living(host.layout)
-    if stored is None and token_text is None:
-        raise BadInput("cannot join: the token's file is not there, and this host has not joined")
-    if stored is not None and token_text is None:
-        return _values(enrolling.resumed(stored))
-    if stored is None:
-        say("enrolling")
-    joined = enrolling.join(
-        host.config, host.layout, str(token_text), hostname=socket.gethostname()
-    )
-    return _values(joined)
-
-
-def _values(joined: enrolling.Joined) -> Answer:
-    return {
-        "host_id": joined.host_id,
-        "identity": str(joined.default_identity or "several identities"),
-        "trust_domain": joined.trust_domain,
-        "clock_seconds": joined.clock_seconds,
-    }
-
-
-def _undo(host: _Host) -> None:
-    """Take the folders away again where nothing came of it, unless the answer was lost alone."""
-    kept = any(path.is_file() for path in Path(host.layout.identity_dir).rglob("*"))
-    if not kept and not own_processes.of_instance(host.layout):
-        with suppress(OSError):
-            made_folders.remove(host.layout)
-
-
 def _reached(config: AgentConfig) -> Answer:
     """Try both kinds of port, each of which one has to answer. Raises Unreachable."""
-    enrolment = _unreached(enrolling.enrolment_addresses(config), "enrolment")
+    enrolment = _unreached(enrolment_addresses(config), "enrolment")
     planes = _unreached(config.control_planes, "xDS and the host stream")
     if enrolment or planes:
         raise Unreachable(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hostmesh_agent.app import agent_main, joining
+from hostmesh_agent.app import agent_main, enrolling, joining
 from hostmesh_agent.edges import redirect_files
 from hostmesh_agent.edges.identity_disk import IdentityDisk, Membership
 from hostmesh_core.bundle import TrustBundles
@@ -61,12 +61,12 @@ def test_a_join_that_cannot_begin_makes_no_folder(
     tmp_path: Path, config: str, users: joining.Users, token: str, said: str
 ) -> None:
     with pytest.raises(BadInput, match=said):
-        joining.join(config, _layout(tmp_path), token, as_users=users)
+        joining.join(config, _layout(tmp_path), token, as_users=users, say=print)
     assert not Path(_layout(tmp_path).root).exists()
 
 
 def _join(config: str, layout: RootedLayout) -> object:
-    return joining.join(config, layout, TOKEN, as_users=ME)
+    return joining.join(config, layout, TOKEN, as_users=ME, say=print)
 
 
 def _compile(config: str, layout: RootedLayout) -> object:
@@ -149,8 +149,8 @@ def test_the_mesh_is_what_root_saw_when_it_joined(tmp_path: Path, config: str) -
     """The agent may write its own folder: it must not make `com` the domain that it may name."""
     layout = _layout(tmp_path)
     Path(layout.state_dir).mkdir(parents=True)
-    joining.note_mesh(layout, {"trust_domain": "mesh.acme.test", "clock_seconds": 0.1})
-    joining.note_mesh(layout, {"trust_domain": "com", "clock_seconds": None})
+    enrolling.note_mesh(layout, {"trust_domain": "mesh.acme.test", "clock_seconds": 0.1})
+    enrolling.note_mesh(layout, {"trust_domain": "com", "clock_seconds": None})
     disk = IdentityDisk(Path(layout.identity_dir))
     disk.store_join(
         replace(MEMBERSHIP, trust_domain="com"), host=HOST, grant=GRANT, bundles=BUNDLES

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from hostmesh_agent.app import joining, journey
+from hostmesh_agent.app import enrolling, joining, journey
 from hostmesh_agent.edges import control, folders, supervisor
 from hostmesh_core.errors import BadInput, HostmeshError, Refused, Unreachable
 from hostmesh_core.host_layout import HostLayout
@@ -101,7 +101,7 @@ def test_a_token_that_the_control_plane_refuses(world: World) -> None:
 
 
 def test_a_token_that_is_not_there_and_no_identity(world: World) -> None:
-    assert not journey.is_joined(world.layout)
+    assert not enrolling.is_joined(world.layout)
 
 
 class Runs:
