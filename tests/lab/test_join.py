@@ -16,6 +16,14 @@ from hostmesh_testing.lab_mesh import LabMesh, agent_yaml, call, start_app
 LAYOUT = HostLayout()
 TOKEN_FILE = "/root/join.token"
 USERS = ["--agent-user", "1500", "--envoy-user", "1337"]
+GREETS = """
+import socket
+server = socket.create_server(("0.0.0.0", 2525))
+while True:
+    connection, _ = server.accept()
+    connection.sendall(b"220 mail ESMTP\\r\\n")
+    connection.close()
+"""
 WEB = "{name: web, port: 8080, protocol: http}"
 
 
@@ -107,9 +115,21 @@ def test_a_finding_stops_before_anything_and_its_cure_joins(joining: Joining) ->
     assert leave(host).returncode == 0
 
 
-def test_an_accepted_finding_is_printed_and_what_is_waited_for_is_exit_status_1(
-    joining: Joining,
-) -> None:
+def test_an_accepted_finding_joins_and_is_printed(joining: Joining) -> None:
+    host = joining.host("mail", "{name: mail, port: 2525, protocol: tcp}")
+    host.spawn("app", ["python3", "-c", GREETS], uid=APP_UID)
+    wait_for("the app", lambda: ":2525" in host.run(["ss", "-Hltn"]).stdout)
+    stopped = join(host, "--watch", "0")
+    assert stopped.returncode == 2
+    assert "--accept speaks-first:mail" in stopped.stderr
+    joined = join(host, "--watch", "0", "--accept", "speaks-first:mail")
+    assert joined.returncode == 0, joined.stderr
+    assert "accepted speaks-first: mail on port 2525 speaks first" in joined.stdout
+    joining.mesh.wait_meshed("mail", 1)
+    assert leave(host).returncode == 0
+
+
+def test_what_is_waited_for_is_printed_and_exit_status_1(joining: Joining) -> None:
     host = joining.host("later", "{name: later, port: 8080, protocol: http}")
     joined = join(host, "--watch", "0")
     assert joined.returncode == 1, joined.stderr

@@ -11,12 +11,17 @@ from hostmesh_core.host_layout import HostLayout
 from hostmesh_ctl.demo.hosts import Host, Lab, program
 from hostmesh_ctl.demo.mesh import Agent
 from hostmesh_ctl.demo.processes import inside, send, words_of
+from hostmesh_testing import host_snapshot
+from hostmesh_testing.lab_mesh import LabMesh, start_app
 from hostmesh_testing.waiting import wait_until
 
 AGENT, ENVOY, STRANGER = 64001, 64002, 64003
 LAYOUT = HostLayout()
 CONFIG = "control_planes: [127.0.0.1:15012]\nservices:\n  - {name: web, port: 8080}\n"
 USERS = ["--agent-user", str(AGENT), "--envoy-user", str(ENVOY)]
+
+TAKEN_ALONG = {"iptables", "ip6tables", "routes", "hosts", "processes"}
+"""Of what a joined host differs in: what ends with `run --all`."""
 
 _OPEN = """
 import errno, os, socket, sys
@@ -131,10 +136,17 @@ def test_envoy_itself_gives_the_runner_no_orders(host: RunAll) -> None:
     """It can open the socket, for it is its own user's; the runner asks who is there."""
     text = (
         "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
-        's.sendall(b\'{"v":1,"do":"status"}\\n\'); print(s.recv(100))'
+        'print("connected"); s.sendall(b\'{"v":1,"do":"status"}\\n\'); print(s.recv(100))'
     )
-    said = host.host.run([sys.executable, "-c", text, LAYOUT.runner_socket], uid=ENVOY, check=False)
-    assert b"envoys" not in said.stdout.encode()
+    said = {
+        uid: host.host.run(
+            [sys.executable, "-c", text, LAYOUT.runner_socket], uid=uid, check=False
+        ).stdout
+        for uid in (AGENT, ENVOY)
+    }
+    assert "envoys" in said[AGENT]  # the very same question
+    assert said[ENVOY].startswith("connected")
+    assert "envoys" not in said[ENVOY]
 
 
 def test_a_killed_parent_leaves_the_rest_serving_and_the_next_takes_over(host: RunAll) -> None:
@@ -152,12 +164,22 @@ def test_a_killed_parent_leaves_the_rest_serving_and_the_next_takes_over(host: R
     assert host.pid("envoy") == runner
 
 
-def test_the_end_takes_everything_along(host: RunAll) -> None:
-    start_envoy(host)
-    send(host.parent_pid(), signal.SIGTERM)
-    wait_until(lambda: not inside(host.host.holder.pid, ["hostmesh_agent.main"]), seconds=30)
-    wait_until(lambda: not host.agent.envoy_pids())
-    assert not host.host.path(LAYOUT.runner_socket).exists()
+def test_the_end_takes_everything_along(lab: Lab) -> None:
+    mesh = LabMesh(lab)
+    host = mesh.host("one")
+    start_app(host, "http", "one", 8080)
+    host_snapshot.settle(host)
+    before = host_snapshot.take(host)
+    agent = mesh.join(host, ["{name: one, port: 8080, protocol: http}"])
+    mesh.wait_meshed("one", 1)
+    assert set(host_snapshot.differences(before, host_snapshot.take(host))) > TAKEN_ALONG
+    agent.process.signal(signal.SIGTERM)
+    assert agent.process.wait(60) == 0
+    assert not inside(host.holder.pid, ["hostmesh_agent.main"])
+    assert not agent.envoy_pids()
+    assert not host.path(LAYOUT.runner_socket).exists()
+    left = host_snapshot.differences(before, host_snapshot.take(host))
+    assert set(left) == {"files", "contents"}, left  # its identity, and agent.yaml
 
 
 def test_a_second_one_on_the_same_host_is_refused(host: RunAll) -> None:

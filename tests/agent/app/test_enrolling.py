@@ -12,7 +12,7 @@ from hostmesh_agent import cli_join
 from hostmesh_agent.app import enrolling, joining
 from hostmesh_agent.edges import instance_lock
 from hostmesh_agent.edges.identity_disk import IdentityDisk
-from hostmesh_core.errors import BadInput, HostmeshError, Refused
+from hostmesh_core.errors import BadInput, Refused
 from hostmesh_testing.enrolment import Server, enrolment_server
 from hostmesh_testing.rooted_layout import RootedLayout
 
@@ -86,7 +86,7 @@ def test_without_a_token_nobody_joins(world: World) -> None:
 
 def test_a_token_that_is_refused_leaves_nothing(world: World) -> None:
     prefix, name, secret, pin = world.server.token().split(".")
-    with pytest.raises(HostmeshError):
+    with pytest.raises(Refused, match="cannot enrol: this control plane knows no such token"):
         world.join(".".join((prefix, name, "0" * len(secret), pin)))
     assert not Path(world.layout.root).exists()
 

@@ -97,7 +97,8 @@ def test_a_control_plane_s_port_that_is_closed(world: World) -> None:
 
 def test_a_token_that_the_control_plane_refuses(world: World) -> None:
     prefix, name, secret, pin = world.server.token().split(".")
-    _ends(world, Refused, "cannot", token=".".join((prefix, name, "0" * len(secret), pin)))
+    words = "cannot enrol: this control plane knows no such token"
+    _ends(world, Refused, words, token=".".join((prefix, name, "0" * len(secret), pin)))
 
 
 def test_a_token_that_is_not_there_and_no_identity(world: World) -> None:
