@@ -49,7 +49,7 @@ FILES = (
     r"/run/hostmesh/default/envoy/bootstrap-0\.json",
     r"/run/hostmesh/default/(capture/(state|names)|redirector(/report)?)(\.json)?",
     r"/run/hostmesh/default/(hot-restart/(base-id|runner\.lock)|parent/(lock|\w+\.json)|control/running\.json)",
-    r"/var/lib/hostmesh/(redirect-shared\.json|default)",
+    r"/var/lib/hostmesh/(redirect-shared\.json|\.made-(log|run|state)|default)",
     r"/var/lib/hostmesh/default/(capture|made|mesh|runner|redirect-applied|callers)\.json",
     r"/var/lib/hostmesh/default/(identity|xds)(/[\w./-]+)?",
     r"/var/lib/hostmesh-controlplane/(ca(/(root|intermediate)\.pem)?|store\.db(-shm|-wal|\.lock)?)",

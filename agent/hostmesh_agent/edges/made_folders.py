@@ -67,7 +67,7 @@ def _put(layout: HostLayout, missing: list[Path]) -> None:
     inner.mkdir(mode=0o755, parents=True)
     _write(inner / Path(layout.made_file).name, [str(state)])
     if top == state.parent:
-        (beside / _marks(layout)[str(top)].name).touch(mode=0o644)
+        (beside / _marks(layout)[str(top)].name).touch(mode=0o600)
     try:
         beside.rename(top)
     except OSError:
@@ -99,7 +99,7 @@ def _marks(layout: HostLayout) -> dict[str, Path]:
 def _mark(mark: Path) -> bool:
     """Make a mark; False where this user may not."""
     try:
-        mark.touch(mode=0o644, exist_ok=False)  # never through a link
+        mark.touch(mode=0o600, exist_ok=False)  # never through a link
     except FileExistsError:
         return True
     except OSError:
