@@ -1,7 +1,7 @@
 """Somebody who may write all of Consul, and has no credentials of the mesh, in each state.
 
 Never an identity, never plaintext to a registered instance, never a lower state; in state mesh not
-a byte; in mixed his share is shown with node and time. Only the first test sees state plain.
+a byte; in mixed his share is shown with node and time. Only the first two tests see state plain.
 """
 
 import secrets
@@ -50,6 +50,29 @@ def test_plain_his_share_is_what_the_catalog_says_and_he_is_shown(town: Town) ->
     assert town.cp.state("web") == "plain"
     town.erase("web", town.evil.ipv4)
     town.gone(town.evil.ipv4)
+
+
+def test_plain_what_he_takes_out_is_out_as_for_anybody_and_nobody_gets_an_identity(
+    town: Town,
+) -> None:
+    victim = town.hosts["web1"]
+    key = f"{victim.ipv4}:{PORT}"
+    town.consul.register(town.entry(victim, status="critical"))
+    wait_for("a critical web1", lambda: town.cp.endpoints("web")[key]["health"] == "unhealthy")
+    town.applied()
+    answered = +town.answers(30)
+    assert answered
+    assert "web1" not in answered
+    town.consul.deregister(town.entry(victim))
+    town.gone(victim.ipv4)
+    assert all(
+        not row["meshed"] and not row["identity"] for row in town.cp.rows("endpoints", "web")
+    )
+    assert town.cp.state("web") == "plain"
+    town.consul.register(town.entry(victim))
+    assert town.row(victim.ipv4)["meshed"] is False
+    town.applied()
+    assert town.answers(40)["web1"] > 0
 
 
 @pytest.mark.parametrize("weight", [1, 65535])
