@@ -3,6 +3,7 @@
 `unite` fills the draft, `registered_endpoints` its part of it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hostmesh_controlplane.logic import weights
@@ -86,6 +87,8 @@ class Draft:
     namespace: str
     ports: Ports
     accepted: tuple[SpiffeId, ...]
+    owned: Mapping[EndpointKey, str]
+    """The inputs' `owned`, to look a key up in."""
     endpoints: list[Endpoint] = field(default_factory=list)
     withheld: list[Withheld] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
@@ -96,6 +99,7 @@ class Draft:
 
 
 def united(draft: Draft, key: EndpointKey, port: int, listed: Listed) -> Endpoint:
+    """Unite what is said of one key on one port of the service; note in the draft what differs."""
     said = [endpoint for _, endpoint in listed]
     trusted = frozenset(s for s, _ in listed if draft.rules.kind(s) in ("static", ""))
     limit = draft.inputs.record.weight_limit

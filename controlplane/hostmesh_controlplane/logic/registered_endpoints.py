@@ -27,12 +27,11 @@ def live_instances(draft: Draft) -> list[RegisteredInstance]:
     one key the later one in the inputs counts. The keys of one that is not accepted are noted:
     behind them is an app that is meshed, so no catalog's word makes them plaintext.
     """
-    owned = dict(draft.inputs.owned)
     live: dict[tuple[int, EndpointKey], RegisteredInstance] = {}
     for instance in draft.inputs.instances:
         key = instance.keys[0]
-        if key in owned:
-            reason = f"{key} is registered by {owned[key]} already"
+        if key in draft.owned:
+            reason = f"{key} is registered by {draft.owned[key]} already"
         elif instance.identity not in draft.accepted:
             ids = ", ".join(map(str, draft.accepted)) or "none"
             reason = f"it runs as {instance.identity}; clients of this service accept {ids}"
@@ -90,7 +89,7 @@ def _registered(
     return replace(
         endpoint,
         workload_port=instance.workload_port,
-        additional=tuple(k for k in instance.keys[1:] if k not in dict(draft.inputs.owned)),
+        additional=tuple(k for k in instance.keys[1:] if k not in draft.owned),
         health=Health.worst(instance.health, endpoint.health),
         reasons=tuple(
             dict.fromkeys([*(f"{REGISTERED}: {r}" for r in instance.reasons), *endpoint.reasons])

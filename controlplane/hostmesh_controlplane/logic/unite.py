@@ -89,7 +89,8 @@ def _draft(host: str, inputs: Inputs, rules: Rules) -> Draft:
     if not ports.ports and kept:
         ports = replace(ports, ports=kept.ports)
     namespace = _namespace(inputs)
-    draft = Draft(rules, inputs, namespace, ports, accepted_identities(host, inputs, rules))
+    accepted = accepted_identities(host, inputs, rules)
+    draft = Draft(rules, inputs, namespace, ports, accepted, owned=dict(inputs.owned))
     for source, listing in inputs.listings:
         draft.conflicts += [f"{source}: {problem}" for problem in listing.problems]
         if listing.namespace != namespace:
@@ -122,11 +123,10 @@ def _sources(rules: Rules, listed: Iterable[str], *, registered: bool) -> tuple[
 def _grouped(draft: Draft) -> Groups:
     """Unite what catalogs list by key and service port; put aside what cannot be used."""
     groups: Groups = {}
-    owned = dict(draft.inputs.owned)
     for source, listing in draft.inputs.listings:
         for endpoint in listing.endpoints:
             port = service_ports.served(endpoint, draft.ports)
-            reason = _unusable(endpoint, port=port, owner=owned.get(endpoint.key, ""))
+            reason = _unusable(endpoint, port=port, owner=draft.owned.get(endpoint.key, ""))
             if reason:
                 draft.withheld.append(Withheld(endpoint.key, source, reason, endpoint.origin))
             else:
