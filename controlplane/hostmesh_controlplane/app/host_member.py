@@ -111,11 +111,11 @@ class Member:
         said = self.registration
         declared = decide(said.declared, said.health, claimant, around)
         registered = declared
-        if any(service.declared_only for service in said.declared):
-            registered = self._registered(claimant, around, declared)
-        elif len(said.registered) != len(said.declared):
-            # A host that drains still declares, so that its inbound chains stay until it is done.
-            registered = self._registered(claimant, around, declared)
+        # A host that drains still declares, so that its inbound chains stay until it is done.
+        drains = len(said.registered) != len(said.declared)
+        if drains or any(service.declared_only for service in said.declared):
+            part, crowded = said.registered.values(), declared.crowded
+            registered = decide(part, said.health, claimant, around, crowded=crowded)
         mesh_ports = {item.inbound.mesh_port for item in declared.accepted}
         own = own_listeners.decide(
             said.upstreams,
@@ -126,11 +126,6 @@ class Member:
         )
         outbound, refused = outbound_identities(said.outbound, grant, port=own.ports.outbound)
         return Outcome(registered, declared, outbound, refused, own)
-
-    def _registered(self, claimant: Claimant, around: Surroundings, declared: Decision) -> Decision:
-        said = self.registration
-        crowded = declared.crowded
-        return decide(said.registered.values(), said.health, claimant, around, crowded=crowded)
 
     def registered_as(self, keys: Set[DeclarationKey]) -> tuple[RegisteredInstance, ...]:
         """Give what counts and was declared by these."""
