@@ -181,7 +181,7 @@ class Hosts:
         )
         self._mesh.on_connected(member.host_id, peer, hello)
         if member.connection.proven != known:
-            self._registrations.look(member)
+            self._registrations.proven_changed(member)
         return HostDoor(self, member, peer.stream_id)
 
     def _prove(
@@ -192,7 +192,7 @@ class Hosts:
         known = member.connection.proven
         member.connection.prove(peer, link, welcome)
         if member.connection.proven != known:
-            self._registrations.look(member)
+            self._registrations.proven_changed(member)
         return HostDoor(self, member, peer.stream_id)
 
     def received(self, member: Member, stream_id: str, envelope: pb.Up) -> None:

@@ -168,7 +168,7 @@ class Registrations:
         member.drains.discard(about)
         member.connection.send(pb.Drained(services=about, complete=complete and own))
 
-    def look(self, member: Member) -> None:
+    def proven_changed(self, member: Member) -> None:
         """Take that a host's streams come from elsewhere: it connects as often as it likes."""
         self._turns.take(member)
 
@@ -352,7 +352,7 @@ class Registrations:
         member.connection.send(member.verdict(summary, mode, notes, waits=waits))
 
     async def _answer_later(self, member: Member, settled: Settled) -> None:
-        await self._telling.taken_in(member, settled)
+        await self._telling.until_told(member, settled)
         self._send_verdict(member)
 
 

@@ -61,7 +61,7 @@ class Telling:
         gone, member.told = member.told, ()
         return _future(self._mesh.on_lease_ended(member.host_id, gone)) if gone else None
 
-    async def taken_in(self, member: Member, settled: Settled) -> None:
+    async def until_told(self, member: Member, settled: Settled) -> None:
         """Wait until a registration is stored and the mesh has it, but not for ever."""
         try:
             async with asyncio.timeout(SETTLE_SECONDS):
