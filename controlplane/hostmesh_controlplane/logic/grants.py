@@ -5,11 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from hostmesh_controlplane.logic.request_body import RequestBody
-from hostmesh_controlplane.logic.tokens import account_of, covers
+from hostmesh_controlplane.logic.tokens import DEFAULT_NAMESPACE, account_of, covers
 from hostmesh_core.errors import BadInput
 from hostmesh_core.grant import Claim, Grant
-
-_DEFAULT_NAMESPACE = "default"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -112,7 +110,7 @@ def _placed(grant: Grant, name: Name) -> Name:
     """Fill in the namespace where the operator left it out."""
     if name.namespace:
         return name
-    namespaces = {claim.namespace for claim in grant.claims} or {_DEFAULT_NAMESPACE}
+    namespaces = {claim.namespace for claim in grant.claims} or {DEFAULT_NAMESPACE}
     if len(namespaces) > 1:
         known = ", ".join(sorted(namespaces))
         raise BadInput(

@@ -11,6 +11,7 @@ from hostmesh_controlplane.logic import service_state
 from hostmesh_controlplane.logic.callers import Told
 from hostmesh_controlplane.logic.inbounds import mode_of
 from hostmesh_controlplane.logic.service_state import Decision, Mark, ServiceRecord
+from hostmesh_controlplane.logic.tokens import DEFAULT_NAMESPACE
 from hostmesh_core.model import InboundMode, Service, ServiceState
 
 DAY_SECONDS = 86_400.0
@@ -20,8 +21,6 @@ TOLD_WITHIN_SECONDS = 15
 """By then a host has told: its agent reads Envoy every 2 s and reports every 10 s, and all of it
 anew when it reaches a control plane that has just started.
 """
-DEFAULT_NAMESPACE = "default"
-"""What `hostmesh token create` takes where nobody names one."""
 FURTHER = "further addresses"
 """Stands for callers of whom there are more than anybody keeps."""
 

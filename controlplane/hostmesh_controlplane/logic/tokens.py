@@ -15,6 +15,8 @@ from hostmesh_controlplane.logic.request_body import RequestBody
 from hostmesh_core.grant import Claim, Grant, Kind, Role
 from hostmesh_core.token import JoinToken, hash_secret
 
+DEFAULT_NAMESPACE = "default"
+"""Where nobody names one: for a token, and for a grant that has none yet."""
 _MAX_USES = 1_000_000
 _MAX_TTL_SECONDS = 366 * 86400.0
 _NOBODY = "0" * 64
@@ -33,7 +35,7 @@ class TokenRequest:
     def parse(cls, values: Mapping[str, object], *, mesh_domain: str) -> Self:
         """Read the operator API's body. Raises BadInput that names the field."""
         body = RequestBody(values, what="create the token")
-        namespace = body.pattern("namespace", body.text("namespace", "default"))
+        namespace = body.pattern("namespace", body.text("namespace", DEFAULT_NAMESPACE))
         services = tuple(
             _granted(body, text, namespace=namespace, mesh_domain=mesh_domain)
             for text in body.patterns("service")
