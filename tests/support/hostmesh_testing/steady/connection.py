@@ -36,11 +36,6 @@ class Connection(asyncio.Protocol):
         self.deadline = time.monotonic() + within
         self.transport.write(packet)
 
-    @property
-    def busy(self) -> bool:
-        """Tell whether an answer is waited for."""
-        return self._done is not None
-
     def expire(self) -> None:
         """Give up on the answer."""
         self._finish(None, "no answer in time")

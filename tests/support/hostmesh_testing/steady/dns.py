@@ -10,7 +10,7 @@ from typing import cast
 
 AGAIN_SECONDS = 1.0
 TRIES = 2
-RESPONSE, TRUNCATED = 0x8000, 0x0200
+RESPONSE = 0x8000
 TYPE_A, CLASS_IN = 1, 1
 
 
