@@ -2,10 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,23 +18,14 @@ from hostmesh_core.errors import BadInput
 from hostmesh_core.ids import Identity
 from hostmesh_core.rotation import Renewal
 from hostmesh_core.token import JoinToken
-from hostmesh_testing.authority_world import AuthorityWorld
+from hostmesh_testing.authority_world import AuthorityWorld, Play, player
 
 REVIEWS = Identity("default", "reviews")
 
 
-Scenario = Callable[[AuthorityWorld], Coroutine[Any, Any, None]]
-Play = Callable[[Scenario], None]
-
-
 @pytest.fixture
 def play(tmp_path: Path) -> Play:
-    async def run(scenario: Scenario) -> None:
-        world = AuthorityWorld(tmp_path)
-        await world.authority.start()
-        await scenario(world)
-
-    return lambda scenario: asyncio.run(run(scenario))
+    return player(tmp_path)
 
 
 def test_a_host_joins_and_gets_the_identity_of_its_record(play: Play) -> None:

@@ -11,20 +11,12 @@ from hostmesh_agent.edges.keys import new_key
 from hostmesh_controlplane.app.authority import Enrolled
 from hostmesh_controlplane.logic.refusals import Reason, Refusal
 from hostmesh_core.token import JoinToken
-from hostmesh_testing.authority_world import AuthorityWorld
-
-Scenario = Callable[[AuthorityWorld], Coroutine[Any, Any, None]]
-Play = Callable[[Scenario], None]
+from hostmesh_testing.authority_world import AuthorityWorld, Play, player
 
 
 @pytest.fixture
 def play(tmp_path: Path) -> Play:
-    async def run(scenario: Scenario) -> None:
-        world = AuthorityWorld(tmp_path)
-        await world.authority.start()
-        await scenario(world)
-
-    return lambda scenario: asyncio.run(run(scenario))
+    return player(tmp_path)
 
 
 def test_a_token_of_one_use_lets_one_of_many_racers_in(play: Play) -> None:

@@ -1,6 +1,9 @@
 """One control plane's authority, and everything that it stands on."""
 
+import asyncio
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from hostmesh_agent.edges.keys import new_key
 from hostmesh_controlplane.app.authority import Authority, Enrolled
@@ -45,3 +48,18 @@ class AuthorityWorld:
         chain = [x509.load_der(der) for der in chain_der]
         roots = self.authority.bundles.roots("mesh.internal")
         return x509.verify_chain(chain, roots, now=self.clock.now)
+
+
+Scenario = Callable[[AuthorityWorld], Coroutine[Any, Any, None]]
+Play = Callable[[Scenario], None]
+
+
+def player(folder: Path) -> Play:
+    """Give what runs a scenario with a world of its own, whose authority has started."""
+
+    async def run(scenario: Scenario) -> None:
+        world = AuthorityWorld(folder)
+        await world.authority.start()
+        await scenario(world)
+
+    return lambda scenario: asyncio.run(run(scenario))
