@@ -164,11 +164,11 @@ def _remove_outer(layout: HostLayout, ours: list[str]) -> None:
     if any(path.is_dir() and _inside(path) for path in others):
         return
     marks = _marks(layout)
-    for folder in sorted(marks, key=lambda path: path == str(state.parent)):
-        if folder == str(state.parent):  # the last: the marks lie in it
-            for mark in marks.values():
-                mark.unlink(missing_ok=True)
+    for folder in sorted(marks.keys() - {str(state.parent)}):
         _remove_where_ours(Path(folder), ours)
+    for mark in marks.values():
+        mark.unlink(missing_ok=True)
+    _remove_where_ours(state.parent, ours)  # the last: the marks lay in it
 
 
 def _inside(folder: Path) -> list[Path]:
