@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from hostmesh_agent.edges.lock_file import FULL, NoRoom
+from hostmesh_agent.edges.lock_file import NoRoom, cannot_take
 from hostmesh_core.errors import Refused
 from hostmesh_core.host_layout import HostLayout
 
@@ -69,8 +69,7 @@ def _opened(path: str, kind: int) -> int:
             f"cannot go on: a leave has removed {path} meanwhile; nothing was changed, run it again"
         ) from error
     except OSError as error:
-        kind_of = NoRoom if error.errno in FULL else Refused
-        raise kind_of(f"cannot take the lock {path}: {error.strerror}") from error
+        raise cannot_take(path, error) from error
 
 
 def _takes(descriptor: int) -> bool:

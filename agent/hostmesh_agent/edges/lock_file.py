@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from hostmesh_core.errors import Refused
 
 CHANGE = "reload or leave of this instance"
-FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class NoRoom(Refused):
@@ -26,8 +26,7 @@ def hold(path: str, *, what: str) -> int:
     except PermissionError:
         raise
     except OSError as error:
-        kind = NoRoom if error.errno in FULL else Refused
-        raise kind(f"cannot take the lock {path}: {error.strerror}") from error
+        raise cannot_take(path, error) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -38,6 +37,12 @@ def hold(path: str, *, what: str) -> int:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
     return descriptor
+
+
+def cannot_take(path: str, error: OSError) -> Refused:
+    """Give what to raise where a lock's file can be neither opened nor made: NoRoom or Refused."""
+    kind = NoRoom if error.errno in _FULL else Refused
+    return kind(f"cannot take the lock {path}: {error.strerror}")
 
 
 @contextmanager
