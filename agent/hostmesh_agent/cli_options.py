@@ -7,6 +7,7 @@ import click
 from hostmesh_core import instances, own_commands
 from hostmesh_core.errors import BadInput, HostmeshError
 from hostmesh_core.host_layout import DEFAULT_INSTANCE, HostLayout
+from hostmesh_core.one_line import one_line
 
 _INSTANCE = "hostmesh.instance"
 
@@ -17,7 +18,7 @@ def echo(text: str, *, err: bool = False) -> None:
     Commands in it that a person may paste name the instance that this one was about.
     """
     text = own_commands.of_instance(text, _instance())
-    click.echo("".join(c if c.isprintable() or c == "\n" else "?" for c in text), err=err)
+    click.echo("\n".join(map(one_line, text.split("\n"))), err=err)
 
 
 def _instance() -> str:
