@@ -1,4 +1,4 @@
-"""`join` as the command line runs it: root makes the folders, the agent's user does the rest."""
+"""`join --enrol-only`, `check`, `capture compile`, and the users whose the processes will be."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from hostmesh_agent.app import capture, enrolling
 from hostmesh_agent.app.configuration import read_config_of, read_running
 from hostmesh_agent.app.enrolling import Answer, Place, Say
+from hostmesh_agent.config import AgentConfig
 from hostmesh_agent.edges import mesh_disk, users
 from hostmesh_agent.edges.identity_disk import IdentityDisk
 from hostmesh_agent.edges.users import User
@@ -30,6 +31,18 @@ class Users:
         """Give Envoy's ids. Raises BadInput."""
         return users.find(self.envoy, option="--envoy-user")
 
+    def of(self, config: AgentConfig) -> tuple[User, User]:
+        """Give the agent's and Envoy's. Raises BadInput where `run --all` would refuse them.
+
+        Explicit mode needs no root: then everything is one user's, as in `run --all`.
+        """
+        own = None if config.capture.enabled else users.ordinary()
+        if own is not None:
+            return own, own
+        agent, envoy = self.agent_user(), self.envoy_user()
+        users.check_apart(agent, envoy)
+        return agent, envoy
+
     def ids(self) -> redirect.Users:
         """Give what capture needs of them."""
         envoy = self.envoy_user()
@@ -53,11 +66,7 @@ def join(
     config = read_config_of(layout, config_path)
     if token is not None:
         JoinToken.parse(token)  # before anything is made for it
-    own = None if config.capture.enabled else users.ordinary()
-    # Explicit mode needs no root: then everything is one user's, as in `run --all`.
-    agent, envoy = own or as_users.agent_user(), own or as_users.envoy_user()
-    if own is None:
-        users.check_apart(agent, envoy)  # `run --all` would refuse them, with the token used
+    agent, envoy = as_users.of(config)
     with enrolling.enrolled(Place(config, layout, agent, envoy), token, say) as joined:
         return joined
 

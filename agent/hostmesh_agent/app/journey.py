@@ -7,12 +7,13 @@ nothing on the host has changed but the agent's own folders.
 import os
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hostmesh_agent.app import enrolling, looking, runner_file, supervision
 from hostmesh_agent.app.configuration import read_text, running_of
+from hostmesh_agent.app.enrolling import Answer, Place, Say
 from hostmesh_agent.app.join import enrolment_addresses
 from hostmesh_agent.app.joining import Users
 from hostmesh_agent.app.supervision import Kept
@@ -25,7 +26,6 @@ from hostmesh_agent.edges import (
     users,
 )
 from hostmesh_agent.edges.as_user import run_as
-from hostmesh_agent.edges.users import User
 from hostmesh_agent.logic import accepting, differences, join_screen
 from hostmesh_agent.logic.accepting import Accepted
 from hostmesh_agent.logic.findings import Code, Finding
@@ -42,9 +42,6 @@ POLL_SECONDS = 0.2
 _CALL_SECONDS = 5.0
 _OF_JOINED = ("host_id", "identity", "trust_domain", "clock_seconds")
 
-Say = Callable[[str], None]
-Answer = dict[str, object]
-
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -58,13 +55,9 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class _Host:
-    """The order, read."""
+class _Host(Place):
+    """The order, read, and what was seen."""
 
-    config: AgentConfig
-    layout: HostLayout
-    agent: User
-    envoy: User
     found: Sequence[Finding]
     waiting: list[str]
     """What of agent.yaml the agent that runs has not taken in."""
@@ -79,8 +72,7 @@ def join(order: Order, token_text: str | None, say: Say) -> Answer:
     if not enrolling.is_joined(host.layout):
         say("trying the control plane's ports")
         run_as(host.agent, lambda: _reached(host.config))
-    place = enrolling.Place(host.config, host.layout, host.agent, host.envoy)
-    with enrolling.enrolled(place, token_text, say) as joined:
+    with enrolling.enrolled(host, token_text, say) as joined:
         status = _up(host, order, say)
     status = _watched(host, status, order.watch_seconds, say)
     return {
@@ -101,15 +93,12 @@ def _read(order: Order, token_text: str | None, say: Say) -> _Host:
     if token_text is not None:
         JoinToken.parse(token_text)
     accepted = Accepted.parse(order.accept, config)
-    own = users.ordinary()
-    if own is not None and config.capture.enabled:
+    if config.capture.enabled and users.ordinary() is not None:
         raise BadInput(
             f"cannot use {order.config_path}: capture needs root; run as root, or write "
             "`capture: {enabled: false}` and give each service a mesh_port"
         )
-    agent, envoy = own or order.users.agent_user(), own or order.users.envoy_user()
-    if own is None:
-        users.check_apart(agent, envoy)  # `run --all` would refuse them, with the token used
+    agent, envoy = order.users.of(config)
     waiting = _not_taken_in(read, order.layout)
     runner_file.settings(config, order.layout, agent=agent)  # an Envoy is there that will do
     say("looking at the apps of this host")

@@ -41,7 +41,7 @@ class World:
         # At once, so that no two of them are the same.
         *self.own, self.mesh_port, self.app, self.closed = free_ports(8)
 
-    def join(self, app: str, token: str, *accept: str, plane: str = "") -> journey.Answer:
+    def join(self, app: str, token: str, *accept: str, plane: str = "") -> enrolling.Answer:
         names = ("outbound", "inbound", "status", "readiness", "prometheus")
         own = dict(zip(names, self.own, strict=True))
         self.file.write_text(
@@ -152,7 +152,7 @@ def runs(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runs]:
         yield made
 
 
-def _join(world: World) -> journey.Answer:
+def _join(world: World) -> enrolling.Answer:
     return world.join(f"port: {world.app}", world.server.token())
 
 
