@@ -11,6 +11,7 @@ from typing import Protocol
 from hostmesh_agent.parent import one_shot
 from hostmesh_agent.parent.keeper import say
 from hostmesh_core.errors import HostmeshError
+from hostmesh_core.redirect_files import REMOVED_UNNOTED
 
 _TRIES = 3
 _PAUSE_SECONDS = 1.0
@@ -69,7 +70,7 @@ def _remove(words: list[str], run_once: RunOnce, pause: Callable[[float], None])
         if attempt:
             pause(_PAUSE_SECONDS)
         status, said = run_once(["redirect", "remove", *words])
-        if status == 0:
+        if status in (0, REMOVED_UNNOTED):  # no watch runs that would need the note
             return ""
         why = _last_line(said)
         say(f"redirect remove: {why}")

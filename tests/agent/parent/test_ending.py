@@ -4,6 +4,7 @@ import pytest
 
 from hostmesh_agent.parent import ending
 from hostmesh_core.errors import HostmeshError
+from hostmesh_core.redirect_files import REMOVED_UNNOTED
 
 DRAIN, GIVE_BACK, REMOVE = "drain --release", "redirect remove --draining", "--keep-closed"
 
@@ -11,11 +12,14 @@ DRAIN, GIVE_BACK, REMOVE = "drain --release", "redirect remove --draining", "--k
 class World:
     """Programs and one-shots that write down what is done to them."""
 
-    def __init__(self, *, fails: dict[str, int] | None = None, running: str = "agent") -> None:
+    def __init__(
+        self, *, fails: dict[str, int] | None = None, running: str = "agent", status: int = 1
+    ) -> None:
         self.did: list[str] = []
         self.running = running
         self.fails = dict(fails or {})
         """How often a one-shot with these words fails."""
+        self.status = status
 
     def runs(self, name: str) -> bool:
         return name in self.running
@@ -29,7 +33,7 @@ class World:
         for pattern, left in self.fails.items():
             if pattern in words and left:
                 self.fails[pattern] = left - 1
-                return 1, f"doing it\ncannot do {pattern}"
+                return self.status, f"doing it\ncannot do {pattern}"
         return 0, ""
 
     def finish(self, *, has_rules: bool = True) -> None:
@@ -73,6 +77,13 @@ def test_a_removal_that_fails_is_tried_again(words: str) -> None:
     world = World(fails={words: 2})
     world.finish()
     assert sum(words in each for each in world.did) == 3
+
+
+def test_a_removal_that_found_no_room_for_its_note_is_done() -> None:
+    """It runs again only where rules are left; a watch that would put them in again has ended."""
+    world = World(fails={"redirect remove": 9}, status=REMOVED_UNNOTED)
+    world.finish()
+    assert world.did == IN_ORDER
 
 
 def test_rules_that_are_left_are_said_with_what_takes_them_out() -> None:
