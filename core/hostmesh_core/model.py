@@ -9,6 +9,13 @@ from enum import StrEnum
 
 from hostmesh_core.ids import EndpointKey, SpiffeId
 
+MAX_SERVICES = 256
+"""Declarations of one host: each port of a service is one."""
+MAX_PORTS = 64
+"""Ports of one service on one host: a process per core is that many. Each has resources of its own
+in every client's proxy, and a grant of one service must not stand for hundreds.
+"""
+
 Labels = tuple[tuple[str, str], ...]
 """Sorted pairs: hashable, and the same whatever order they were written in."""
 

@@ -6,12 +6,8 @@ from collections.abc import Iterator
 from hostmesh_agent.config import CheckKind, HealthCheck, ServiceConfig
 from hostmesh_core.addresses import is_ip, split_host_port
 from hostmesh_core.ids import is_dns_label, is_dns_name
-from hostmesh_core.model import InboundMode, Protocol, labels_of
+from hostmesh_core.model import MAX_PORTS, MAX_SERVICES, InboundMode, Protocol, labels_of
 from hostmesh_core.sections import Section
-
-MAX_SERVICES = 256
-MAX_PORTS = 64
-"""Of one service on one host. The control plane refuses more of either."""
 
 
 def parse(top: Section, reserved: dict[int, str]) -> tuple[ServiceConfig, ...]:
@@ -30,6 +26,7 @@ def parse(top: Section, reserved: dict[int, str]) -> tuple[ServiceConfig, ...]:
 
 
 def _check_count(top: Section, found: list[ServiceConfig]) -> None:
+    """Refuse what the control plane would."""
     if len(found) > MAX_SERVICES:
         top.refuse("services", f"at most {MAX_SERVICES}")
     for name, count in Counter(service.name for service in found).items():

@@ -22,7 +22,7 @@ from hostmesh_controlplane.app.host_member import Member, Outcome, Settled
 from hostmesh_controlplane.app.host_turns import Turns
 from hostmesh_controlplane.app.registration_store import RegistrationStore
 from hostmesh_controlplane.app.telling import Telling, taken_in
-from hostmesh_controlplane.logic.declarations import MAX_SERVICES, MAX_TEXT
+from hostmesh_controlplane.logic.declarations import MAX_TEXT
 from hostmesh_controlplane.logic.entitlement import Why
 from hostmesh_controlplane.logic.leases import Leases
 from hostmesh_controlplane.logic.own_listeners import OwnListeners
@@ -37,7 +37,7 @@ from hostmesh_controlplane.logic.registry import Holder, Surroundings
 from hostmesh_controlplane.logic.stored_places import places
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.ids import EndpointKey
-from hostmesh_core.model import RegisteredInstance
+from hostmesh_core.model import MAX_SERVICES, RegisteredInstance
 
 log = logging.getLogger(__name__)
 

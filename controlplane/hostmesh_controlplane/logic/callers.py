@@ -9,10 +9,11 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from hostmesh_controlplane.logic.declarations import MAX_SERVICES, MAX_TEXT
+from hostmesh_controlplane.logic.declarations import MAX_TEXT
 from hostmesh_controlplane.logic.registry import Inbound
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.ids import canonical_address
+from hostmesh_core.model import MAX_SERVICES
 
 MAX_CALLERS = 256
 """Addresses of one service of one host; its numbers count all."""

@@ -15,12 +15,6 @@ from hostmesh_core.model import Health, InboundMode, Labels, Locality, Protocol,
 from hostmesh_core.names import mesh_host
 from hostmesh_core.one_line import shortened
 
-MAX_SERVICES = 256
-"""Declarations of one host: each port of a service is one."""
-MAX_PORTS = 64
-"""Ports of one service on one host: a process per core is that many. Each has resources of its own
-in every client's proxy, and a grant of one service must not stand for hundreds.
-"""
 MAX_LABELS = 64
 MAX_TEXT = 253
 MAX_WEIGHT = 65_535

@@ -11,14 +11,21 @@ from dataclasses import dataclass
 
 from hostmesh_controlplane.logic import declarations
 from hostmesh_controlplane.logic.claimant import Claimant, no_address, one_per_family, own_addresses
-from hostmesh_controlplane.logic.declarations import MAX_PORTS, Declaration, DeclarationKey
+from hostmesh_controlplane.logic.declarations import Declaration, DeclarationKey
 from hostmesh_controlplane.logic.entitlement import NotAllowed, Why, entitled, short
 from hostmesh_core import ports
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.errors import BadInput
 from hostmesh_core.grant import Grant
 from hostmesh_core.ids import EndpointKey, Identity, SpiffeId, is_dns_name
-from hostmesh_core.model import Health, InboundMode, Port, Protocol, RegisteredInstance
+from hostmesh_core.model import (
+    MAX_PORTS,
+    Health,
+    InboundMode,
+    Port,
+    Protocol,
+    RegisteredInstance,
+)
 
 Holder = tuple[str, str]
 """Host id and service host name that a key is registered for."""

@@ -3,13 +3,12 @@ from dataclasses import replace
 
 import pytest
 
-from hostmesh_controlplane.logic.declarations import MAX_PORTS
 from hostmesh_controlplane.logic.entitlement import Why
 from hostmesh_controlplane.logic.registry import decide
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.grant import Claim, Grant
 from hostmesh_core.ids import EndpointKey, Identity
-from hostmesh_core.model import Health, InboundMode, Port, Protocol
+from hostmesh_core.model import MAX_PORTS, Health, InboundMode, Port, Protocol
 from hostmesh_testing.registry_world import DOMAIN, HOST, OTHER, WEB, World, key, keys_of, service
 
 
