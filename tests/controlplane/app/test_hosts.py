@@ -4,7 +4,7 @@ from hostmesh_controlplane.logic.store import Table
 from hostmesh_core._pb import host_pb2 as pb
 from hostmesh_core.grant import Claim, Grant
 from hostmesh_core.ids import EndpointKey
-from hostmesh_core.model import Health
+from hostmesh_core.model import MAX_PORTS, Health
 from hostmesh_testing.hosts import DOMAIN, HOST, OTHER
 from hostmesh_testing.hosts_play import WEB, World, play, web
 
@@ -296,5 +296,18 @@ def test_what_one_host_asks_for_cannot_take_the_others_down() -> None:
         await world.clock.settle()
         assert world.hosts.connected() == (HOST,)
         assert isinstance(world.agent(OTHER, address="10.0.0.9").connect().welcome, pb.Welcome)
+
+    play(scene)
+
+
+def test_a_service_on_too_many_ports_is_on_none_though_not_all_of_them_are_registered() -> None:
+    async def scene(world: World) -> None:
+        agent = world.agent().connect()
+        ports = range(9000, 9000 + MAX_PORTS)
+        some = [web(port=port, workload_port=port) for port in ports]
+        agent.register(*some, web(declared_only=True))
+        assert world.keys() == []
+        agent.register(*some)
+        assert len(world.keys()) == MAX_PORTS
 
     play(scene)
