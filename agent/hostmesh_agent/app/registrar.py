@@ -348,6 +348,8 @@ class Registrar:
         problem = "" if proven or choice else self._problems.get(key, "not proven yet")
         if verdict is not None and not verdict.accepted:
             problem = verdict.reason  # also of one that was registered: its grant has changed
+        elif proven and not choice:
+            problem = registration.untold(verdict)
         return ServiceView(
             config=service,
             address=f"{addresses[0] if addresses else '-'}:{service.endpoint_port}",

@@ -264,6 +264,14 @@ def _sentence(service: pb.ServiceVerdict) -> str:
     return f"{text}; {service.reason}" if service.reason else text
 
 
+def untold(verdict: pb.ServiceVerdict | None) -> str:
+    """Say why a service that this host registers does not count yet; empty = peers are told."""
+    if verdict is not None and verdict.registered:
+        return ""
+    why = f": {verdict.reason}" if verdict is not None and verdict.reason else ""
+    return f"waiting until other hosts are told of it{why}"
+
+
 def addresses(verdict: pb.Verdict | None, service: ServiceConfig) -> tuple[str, ...]:
     """Give the addresses under which peers dial a service, by the last verdict."""
     item = verdict_of(verdict, service)

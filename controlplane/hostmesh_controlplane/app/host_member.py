@@ -160,10 +160,12 @@ class Member:
         it; `waits`: why it is not told of what this host holds.
         """
         verdict = pb.Verdict(generation=self.decided, notes=[*self.outcome.own.notes, *notes])
-        untold = self.untold
+        untold, told = self.untold, places(self.told)
         for item in self.outcome.declared.accepted:
             accepted = _accepted(item, summary(item.declaration.host))
-            if any((item.declaration.host, key) in untold for key in item.keys):
+            held = {(item.declaration.host, key) for key in item.keys}
+            accepted.registered = held <= told
+            if held & untold:
                 accepted.reason = "; ".join(filter(None, (item.note, waits)))
             accepted.inbound = mode(item.declaration.host, item.inbound.mode).value
             verdict.services.append(accepted)

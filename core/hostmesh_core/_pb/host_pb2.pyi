@@ -228,7 +228,7 @@ class Verdict(_message.Message):
     def __init__(self, generation: _Optional[int] = ..., services: _Optional[_Iterable[_Union[ServiceVerdict, _Mapping]]] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ServiceVerdict(_message.Message):
-    __slots__ = ("service", "port", "accepted", "reason", "addresses", "host", "state", "meshed", "endpoints", "workload_port", "inbound")
+    __slots__ = ("service", "port", "accepted", "reason", "addresses", "host", "state", "meshed", "endpoints", "workload_port", "inbound", "registered")
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     PORT_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_FIELD_NUMBER: _ClassVar[int]
@@ -240,6 +240,7 @@ class ServiceVerdict(_message.Message):
     ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
     WORKLOAD_PORT_FIELD_NUMBER: _ClassVar[int]
     INBOUND_FIELD_NUMBER: _ClassVar[int]
+    REGISTERED_FIELD_NUMBER: _ClassVar[int]
     service: str
     port: int
     accepted: bool
@@ -251,7 +252,8 @@ class ServiceVerdict(_message.Message):
     endpoints: int
     workload_port: int
     inbound: str
-    def __init__(self, service: _Optional[str] = ..., port: _Optional[int] = ..., accepted: _Optional[bool] = ..., reason: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., host: _Optional[str] = ..., state: _Optional[str] = ..., meshed: _Optional[int] = ..., endpoints: _Optional[int] = ..., workload_port: _Optional[int] = ..., inbound: _Optional[str] = ...) -> None: ...
+    registered: bool
+    def __init__(self, service: _Optional[str] = ..., port: _Optional[int] = ..., accepted: _Optional[bool] = ..., reason: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., host: _Optional[str] = ..., state: _Optional[str] = ..., meshed: _Optional[int] = ..., endpoints: _Optional[int] = ..., workload_port: _Optional[int] = ..., inbound: _Optional[str] = ..., registered: _Optional[bool] = ...) -> None: ...
 
 class Renew(_message.Message):
     __slots__ = ()

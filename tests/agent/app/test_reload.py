@@ -49,29 +49,34 @@ class FakeAgent:
         self.refused: dict[int, str] = {}
         self.drained: list[list[str]] = []
         self.progress: list[str] = []
+        self.untold: set[int] = set()
+        """Ports that the control plane has not told other hosts of, whatever is registered."""
+        self.play.link.registered = self.judged
         self.reload = Reload(self, HostLayout()).handlers()  # type: ignore[arg-type]
 
     def configure(self, target: Running, declared: tuple[ServiceConfig, ...]) -> None:
         self.running = target
         self.registrar.configure(target.config, declared)
-        self.judged()
 
     def want_certificates(self, target: Running, declared: Iterable[ServiceConfig]) -> None:
         """Both services have one identity, and its certificate is there."""
 
     def judged(self) -> None:
-        """Let the control plane answer to what is declared."""
-        verdict = pb.Verdict()
-        for service in self.registrar.services:
-            reason = self.refused.get(service.port, "")
+        """Let the control plane answer to what is declared and registered."""
+        register = self.play.link.registers[-1]
+        verdict = pb.Verdict(generation=register.generation)
+        for service in register.services:
+            port = service.workload_port
+            reason = self.refused.get(port, "")
             verdict.services.add(
-                service=service.name,
-                port=service.dialled_port,
-                workload_port=service.port,
+                service=service.service,
+                port=service.port,
+                workload_port=port,
                 accepted=not reason,
                 reason=reason,
+                registered=not (service.declared_only or reason or port in self.untold),
                 host="web.default.mesh.internal",
-                addresses=[f"203.0.113.9:{service.port}"],
+                addresses=[f"203.0.113.9:{port}"],
             )
         self.registrar.verdict(verdict)
 
@@ -112,7 +117,6 @@ def _play(scene: Callable[[FakeAgent], Awaitable[None]]) -> FakeAgent:
         made.append(agent)
         async with agent.play.running():
             agent.play.everything_but("verdict")
-            agent.judged()
             await until(lambda: "registered" in agent.play.said)
             await scene(agent)
 
@@ -137,6 +141,27 @@ def test_a_port_moves_new_before_old() -> None:
     ]
     assert order == [["(8080)"], ["8080"], ["(9090)", "8080"], ["9090", "8080"], ["9090"]]
     assert [s.port for s in agent.running.config.services] == [9090]
+
+
+def test_a_port_moves_only_when_other_hosts_were_told_of_the_new_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "PROVE_SECONDS", 0.2)
+    waits = "web:9090 is not registered yet: waiting until other hosts are told of it"
+
+    async def scene(agent: FakeAgent) -> None:
+        agent.untold = {9090}
+        await agent.call("reload-declare", file=FILE, text=NEW, left=[])
+        proven = await agent.call("reload-prove")
+        assert (proven["unproven"], agent.progress[1:]) == ([waits], [waits])
+        drained = await agent.call("reload-drain")
+        assert drained["kept"] == [
+            "web stays on port 8080: what is to take its place is not registered"
+        ]
+        assert agent.drained == []
+
+    agent = _play(scene)
+    assert agent.said[-1] == ["9090", "8080"], "it was proven, and the old one stands beside it"
 
 
 def test_a_port_that_envoy_does_not_serve_yet_is_not_led_in(

@@ -38,6 +38,7 @@ def test_what_a_full_store_does_not_take_is_told_to_nobody_and_the_host_learns_w
         assert told(world) == []
         (service,) = agent.verdicts()[0].services
         assert service.accepted, "the host keeps it, it only waits"
+        assert not service.registered
         assert service.reason.startswith("not stored yet, so no other host is told of it: cannot")
         assert "disk is full" in service.reason
         assert "store is slow to take in a registration" in caplog.text
@@ -48,6 +49,7 @@ def test_what_a_full_store_does_not_take_is_told_to_nobody_and_the_host_learns_w
         assert told(world) == ["10.0.0.4:8080"]
         await until(lambda: len(agent.verdicts()) == 2)
         assert agent.verdicts()[1].services[0].reason == ""
+        assert agent.verdicts()[1].services[0].registered
         (record,) = await world.store.list(Table.REGISTRATIONS)
         assert record.key == HOST
 

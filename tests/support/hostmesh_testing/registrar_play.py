@@ -1,7 +1,7 @@
 """A registrar between a host stream, an identity and an app that a test holds in its hands."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 
 from hostmesh_agent.app.registrar import Asking, Registrar, ServiceView
@@ -38,11 +38,15 @@ class FakeLink:
         self.connected = True
         self.said: list[str] = []
         self.registers: list[pb.Register] = []
+        self.registered: Callable[[], None] = lambda: None
+        """Called after every Register, as by a control plane that answers it."""
 
     def register(self, register: pb.Register) -> None:
         self.registers.append(register)
+        register.generation = len(self.registers)
         what = ["declared" if s.declared_only else "registered" for s in register.services]
         self.said.append(" ".join(what))
+        asyncio.get_running_loop().call_soon(lambda: self.registered())
 
     def reconnect(self, gone: Collection[str]) -> None:
         self.said.append(f"gone {' '.join(sorted(gone))}")
@@ -122,6 +126,7 @@ class Play:
             service="web",
             port=8080,
             accepted=True,
+            registered=True,
             addresses=["203.0.113.9:8080"],
             host="web.default.mesh.internal",
         )
