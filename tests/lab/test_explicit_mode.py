@@ -114,12 +114,12 @@ def test_an_ordinary_user_runs_everything_and_is_in_the_mesh(explicit: Explicit)
     start_app(host, "http", "mine", 8080)
     mine = "{name: mine, port: 8080, protocol: http, inbound: strict, mesh_port: 18080}"
     agent = Agent(host, agent_yaml([mine], EXPLICIT))
-    for folder in ("/var/lib/hostmesh", "/run/hostmesh"):
+    for folder in ("/var/lib/hostmesh", "/run/hostmesh", "/run/mine"):
         host.run(["install", "-d", "-o", str(APP_UID), "-g", str(APP_UID), folder])
     token = mesh.control_plane.token("--service", "mine")
-    host.write("/tmp/join.token", token + "\n", mode=0o600)
-    host.run(["chown", str(APP_UID), "/tmp/join.token"])
-    words = ["join", "--enrol-only", "--token-file", "/tmp/join.token"]
+    host.write("/run/mine/join.token", token + "\n", mode=0o600)
+    host.run(["chown", str(APP_UID), "/run/mine/join.token"])
+    words = ["join", "--enrol-only", "--token-file", "/run/mine/join.token"]
     host.run([program("hostmesh-agent"), *words], uid=APP_UID)
     parent = host.spawn("agent", [program("hostmesh-agent"), "run", "--all"], uid=APP_UID)
     mesh.wait_meshed("mine", 1)

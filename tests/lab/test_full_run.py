@@ -70,4 +70,6 @@ def test_a_full_run_bars_no_way_out(lab: Lab, fill: str, *, runs: bool) -> None:
     assert status == 0, said
     found = host_snapshot.differences(before, host_snapshot.take(host))
     assert set(found) <= {"files", "contents"}, found  # agent.yaml, and what filled /run
-    assert not any(host.path(each).exists() for each in ("/run/hostmesh", "/var/lib/hostmesh"))
+    folders = [host.path(each) for each in ("/run/hostmesh", "/var/lib/hostmesh")]
+    left = [[each, *each.rglob("*")] for each in folders if each.exists()]
+    assert left == [], said

@@ -187,10 +187,11 @@ def test_an_ordinary_user_joins_leaves_and_joins_nothing_that_is_root_s(joining:
     start_app(host, "http", "user", 8080)
     for folder in ("/var/lib/hostmesh", "/run/hostmesh"):
         host.run(["install", "-d", "-o", str(APP_UID), "-g", str(APP_UID), folder])
-    host.run(["mv", TOKEN_FILE, "/tmp/join.token"])
-    host.run(["chown", str(APP_UID), "/tmp/join.token"])
+    token = f"/tmp/{host.folder.parent.name}.token"  # hosts share /tmp, and no snapshot sees it
+    host.run(["mv", TOKEN_FILE, token])
+    host.run(["chown", str(APP_UID), token])
     before = host_snapshot.take(host)
-    argv = [program("hostmesh-agent"), "join", "--token-file", "/tmp/join.token", "--watch", "0"]
+    argv = [program("hostmesh-agent"), "join", "--token-file", token, "--watch", "0"]
     joined = host.run(argv, check=False, timeout=120, uid=APP_UID)
     assert joined.returncode == 0, joined.stderr
     assert "no rule, no route, no name" in joined.stdout

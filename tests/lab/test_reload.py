@@ -334,11 +334,11 @@ def test_the_one_user_of_explicit_mode_reloads_too(lab: Lab) -> None:
     for app in apps:
         app.start()
     agent = Agent(host, agent_yaml([MINE.format(port=8080, mesh_port=18080)], EXPLICIT))
-    for folder in ("/var/lib/hostmesh", "/run/hostmesh"):
+    for folder in ("/var/lib/hostmesh", "/run/hostmesh", "/run/mine"):
         host.run(["install", "-d", "-o", str(APP_UID), "-g", str(APP_UID), folder])
-    host.write("/tmp/join.token", mesh.control_plane.token("--service", "mine") + "\n")
-    host.run(["chown", str(APP_UID), "/tmp/join.token"])
-    words = ["join", "--enrol-only", "--token-file", "/tmp/join.token"]
+    host.write("/run/mine/join.token", mesh.control_plane.token("--service", "mine") + "\n")
+    host.run(["chown", str(APP_UID), "/run/mine/join.token"])
+    words = ["join", "--enrol-only", "--token-file", "/run/mine/join.token"]
     host.run([program("hostmesh-agent"), *words], uid=APP_UID)
     host.spawn("agent", [program("hostmesh-agent"), "run", "--all"], uid=APP_UID)
     mesh.wait_meshed("mine", 1)

@@ -4,6 +4,7 @@ Stopped processes stand for starved ones, so that no core is burnt: the kernel a
 """
 
 import signal
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,10 +12,10 @@ from contextlib import contextmanager
 import pytest
 
 from hostmesh_core.envoy_silence import SILENT_SECONDS
-from hostmesh_ctl.demo import processes
+from hostmesh_ctl.demo import inside, processes
 from hostmesh_ctl.demo.account import Cut
 from hostmesh_ctl.demo.hosts import Host, Lab
-from hostmesh_ctl.demo.mesh import Agent, wait_for
+from hostmesh_ctl.demo.mesh import LAYOUT, Agent, wait_for
 from hostmesh_ctl.demo.traffic import App
 from hostmesh_testing.lab_mesh import LabMesh, call
 from hostmesh_testing.loaded import Loaded, told
@@ -147,3 +148,18 @@ def test_hosts_that_vanish_fail_no_request_and_are_not_waited_for(count: int) ->
 def _serving(client: Agent) -> list[str]:
     flags = client.upstreams("web.default.mesh.internal", PORT).values()
     return [flag for flag in flags if "failed_eds_health" not in flag]
+
+
+def test_a_peer_that_begins_its_handshake_late_is_no_caller_without_a_mesh(web: OneServer) -> None:
+    (folder,) = web.client.host.path(LAYOUT.identity_dir).glob("workloads/**/current")
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.load_cert_chain(folder / "chain.pem", folder / "key.pem")
+    address = web.server.host.ipv4
+    with inside.connect(web.mesh.cp.holder.pid, address, PORT) as connection:
+        time.sleep(STARVED_SECONDS)
+        with context.wrap_socket(connection) as speaking:
+            speaking.sendall(b"GET /late HTTP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n")
+            answer = b"".join(iter(lambda: speaking.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 200"), answer
+    assert b"sa/client" in answer, "the app is told who called"

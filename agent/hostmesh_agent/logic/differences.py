@@ -37,7 +37,7 @@ SOURCE = Difference(
 )
 SERVER_FIRST = Difference(
     "server speaks first",
-    "a caller that waits for the server's first bytes waits one second longer. `server_first: "
+    "a caller that waits for the server's first bytes waits five seconds longer. `server_first: "
     "true` with inbound strict or disable, or a `mesh_port`, ends that.",
 )
 AT_ONCE = Difference(

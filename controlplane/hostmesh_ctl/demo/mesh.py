@@ -167,15 +167,16 @@ class Agent:
 
     def wait_ready(self, *, seconds: float = READY_SECONDS) -> float:
         """Wait until nothing is waited for any more; give how long. Raises NotInTime."""
-        status: Mapping[str, object] = {}
+        status: object = {}
+        socket_path = str(self.host.path(LAYOUT.control_socket))
 
         def ready() -> bool:
             nonlocal status
-            status = self.status()
-            return bool(status) and not status.get("waiting")
+            status = inside.ask_agent(socket_path, "status")
+            return isinstance(status, dict) and not status["waiting"]
 
         try:
-            return wait_for(f"the agent of {self.host.name}", ready, seconds=seconds, every=0.25)
+            return wait_for(f"the agent of {self.host.name}", ready, seconds=seconds, every=0.1)
         except NotInTime as error:
             said = self.process.said()[-2500:]
             raise NotInTime(f"{error}; status {json.dumps(status)}; it said: {said}") from error

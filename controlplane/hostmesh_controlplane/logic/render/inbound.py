@@ -32,7 +32,6 @@ from hostmesh_controlplane.logic.render.encoding import (
     seconds,
 )
 from hostmesh_controlplane.logic.render.network_filters import (
-    LISTENER_FILTERS_SECONDS,
     discovered_policy,
     filter_state,
     original_dst,
@@ -51,6 +50,13 @@ from hostmesh_core.model import InboundMode, Protocol
 _SOURCES = ("127.0.0.6", "::6")
 """Where connections to the app come from, so that the rules do not send them back to Envoy."""
 _ORIGINAL_DST = "envoy.network.transport_socket.original_dst_address"
+_HELLO_SECONDS = 5.0
+"""How long a caller's first bytes tell TLS from plaintext: as long as a mesh peer tries to connect.
+
+A peer on a starved machine begins its handshake late. Taken for a caller without a mesh, it is
+answered in plaintext, and tries again: at 1 s, hosts that had stood still for 15 s went on
+refusing each other for as long as the load lasted, a minute and more (seen).
+"""
 _HANDSHAKE_SECONDS = 10
 """A caller without a mesh that waits for the server's first bytes would wait for ever."""
 _FOR_EVER_SECONDS = 31_536_000
@@ -174,7 +180,7 @@ def _listener(name: str, where: Any, uninspected: Sequence[int]) -> Any:
         address=where,
         traffic_direction=base_pb2.INBOUND,
         listener_filters=[inspector],
-        listener_filters_timeout=seconds(LISTENER_FILTERS_SECONDS),
+        listener_filters_timeout=seconds(_HELLO_SECONDS),
         continue_on_listener_filters_timeout=True,
     )
 
