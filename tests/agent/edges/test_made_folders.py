@@ -156,6 +156,20 @@ def test_outer_folders_that_were_there_before_outlive_the_last_instance(
     assert _tree(tmp_path) == before
 
 
+def test_what_a_killed_writer_left_goes_with_the_last_instance(
+    tmp_path: Path, instances: list[Outer]
+) -> None:
+    before = _tree(tmp_path)
+    for each in instances:
+        _join(each)
+    unfinished = tmp_path / "var" / "lib" / "hostmesh" / ".redirect-shared.json.new"
+    unfinished.touch()
+    made_folders.remove(instances[0])
+    assert unfinished.exists(), "the other instance may be writing it"
+    made_folders.remove(instances[1])
+    assert _tree(tmp_path) == before
+
+
 def test_first_joins_of_two_instances_at_once(tmp_path: Path, instances: list[Outer]) -> None:
     before = _tree(tmp_path)
     for _ in range(40):
