@@ -24,6 +24,9 @@ from hostmesh_testing.steady.connection import Connection
 from hostmesh_testing.steady.dns import Resolver
 
 FACTS = [each.name for each in fields(Record)]
+IDLE_SECONDS = 4.0
+"""For longer no kept connection waits for its next request: whoever ends an idle one may do so just
+as a request is under way, so clients keep theirs for less long than servers do."""
 LOOK_SECONDS = 0.25
 """How often answers that are overdue are looked for."""
 
@@ -108,8 +111,11 @@ class Load:
         idle = self._idle.get(address, [])
         while idle:
             connection = idle.pop()
-            if not connection.ended:
+            if connection.ended:
+                continue
+            if time.monotonic() - connection.idle_since < IDLE_SECONDS:
                 return connection
+            connection.close()
         return None
 
     async def _fresh(self, wanted: Plan, record: Record) -> None:
@@ -152,6 +158,7 @@ class Load:
             if not error:
                 record.client_certificate = json.loads(answer.body)["client_certificate"]
         if wanted.kept and answer is not None and answer.keeps and not error:
+            connection.idle_since = time.monotonic()
             self._idle.setdefault(connection.address, []).append(connection)
         else:
             connection.close()
