@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -162,3 +163,28 @@ def test_it_comes_from_a_port_that_the_rules_let_through(tmp_path: Path) -> None
 
     asyncio.run(run())
     assert seen == wanted
+
+
+def test_ten_proofs_come_from_ten_ports(tmp_path: Path) -> None:
+    """The kernel would give the second of two from one port another source port: a caller's."""
+    low = 10_000 + os.getpid() * 10 % 20_000  # none that an earlier run may hold
+    ports = (low, low + 9)
+    credentials = _credentials(WEB)
+    context = _server_context(tmp_path, credentials)
+    seen: list[int] = []
+
+    async def run() -> None:
+        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            seen.append(writer.get_extra_info("peername")[1])
+            await _app(reader, writer)
+            writer.close()
+
+        server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
+        port = server.sockets[0].getsockname()[1]
+        target = proof.Target("127.0.0.1", port, True, "/", "web", WEB, ports)  # noqa: FBT003
+        for _ in range(10):
+            await proof.prove(target, credentials, within=3)
+        server.close()
+
+    asyncio.run(run())
+    assert sorted(seen) == list(range(ports[0], ports[1] + 1))
