@@ -20,6 +20,7 @@ REGISTRIES = [
 UNFINISHED = re.compile(
     r"\b({})\b".format("|".join(["TO" + "DO", "FIX" + "ME", "X" * 3, "HA" + "CK"]))
 )
+UNMERGED = re.compile(r"^(<{7} |>{7} |={7}$)", re.MULTILINE)
 MACHINE_PATH = "/{}/".format("work")
 
 
@@ -75,6 +76,10 @@ def test_nothing_is_left_for_another_day() -> None:
         _named(path) for path in _files(".py", ".md", ".proto") if UNFINISHED.search(_text(path))
     ]
     assert hits == []
+
+
+def test_no_merge_is_half_done() -> None:
+    assert [_named(path) for path in _files() if UNMERGED.search(_text(path))] == []
 
 
 def test_no_path_of_somebodys_machine_is_in_it() -> None:
