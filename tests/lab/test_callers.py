@@ -5,6 +5,7 @@ import json
 import signal
 import socket
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import Any
@@ -124,8 +125,8 @@ def answers(host: Host, address: str) -> bool:
 
 
 def echoes(connection: socket.socket) -> bool:
-    connection.sendall(b"ping")
-    return connection.recv(4) == b"ping"
+    connection.sendall(b"hello")  # of less Envoy cannot tell that it is no TLS
+    return connection.recv(5) == b"hello"
 
 
 def test_callers_are_counted_exactly_and_nobody_can_say_to_be_another(callers: Callers) -> None:
@@ -178,6 +179,15 @@ def test_the_apps_own_tls_is_not_the_meshs(callers: Callers) -> None:
         connection.sendall(hello)
         assert connection.recv(len(hello), socket.MSG_WAITALL) == hello
     assert callers.wait_counted("db", before + 1)["plaintext"] == before + 1
+
+
+def test_four_bytes_of_a_caller_wait_for_a_fifth_but_not_for_ever(callers: Callers) -> None:
+    with closing(callers.db()) as connection:
+        connection.settimeout(9.0)
+        began = time.monotonic()
+        connection.sendall(b"ping")
+        assert connection.recv(4) == b"ping"
+        assert time.monotonic() - began > 4.0
 
 
 def test_the_operator_sees_them_with_the_next_command(callers: Callers) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -62,7 +61,7 @@ with connect(sys.argv[1], proxy=None) as ws:
 GREETING = """
 import socket, sys, time
 begun = time.monotonic()
-s = socket.create_connection((sys.argv[1], 3306), 5); s.settimeout(5)
+s = socket.create_connection((sys.argv[1], 3306), 5); s.settimeout(9)
 print(s.recv(99).decode().strip(), time.monotonic() - begun)
 """
 
@@ -207,8 +206,6 @@ def test_a_server_that_speaks_first_undeclared_gets_through_to_the_mesh_at_once(
 
 
 def test_a_plaintext_caller_of_it_waits_for_the_inspector_and_no_longer(pair: Pair) -> None:
-    begun = time.monotonic()
     text, _, took = pair.python(GREETING, pair.server.ipv4).rpartition(" ")
     assert text == "220 slow speaks first"
-    assert 0.9 < float(took) < 1.5
-    assert time.monotonic() - begun < 4
+    assert 4.9 < float(took) < 8

@@ -37,8 +37,9 @@ SOURCE = Difference(
 )
 SERVER_FIRST = Difference(
     "server speaks first",
-    "a caller that waits for the server's first bytes waits five seconds longer. `server_first: "
-    "true` with inbound strict or disable, or a `mesh_port`, ends that.",
+    "a caller that waits for the server's first bytes, or for an answer to fewer than five of its "
+    "own, waits five seconds longer. `server_first: true` with inbound strict or disable, or a "
+    "`mesh_port`, ends that.",
 )
 AT_ONCE = Difference(
     "sent and ended at once",

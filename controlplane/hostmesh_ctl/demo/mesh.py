@@ -173,7 +173,10 @@ class Agent:
         def ready() -> bool:
             nonlocal status
             status = inside.ask_agent(socket_path, "status")
-            return isinstance(status, dict) and not status["waiting"]
+            if not isinstance(status, dict) or status["waiting"]:
+                return False
+            status = self.status()  # as an operator sees it
+            return bool(status) and not status.get("waiting")
 
         try:
             return wait_for(f"the agent of {self.host.name}", ready, seconds=seconds, every=0.1)
