@@ -2,10 +2,9 @@
 
 Three clients call five instances that a real Consul lists and checks: a meshed one by the mesh
 name, a meshed one by Consul's DNS name, and a host without mesh by Consul's DNS name. None of them
-repeats a request, or uses a connection that has been idle for long. The two that go by DNS go by
-Consul: an app that is killed is its own failure for them until Consul's check has taken it off;
-what that cost is printed. By mesh name there is no such excuse, but for what was inside the killed
-app.
+repeats a request. Those two go by Consul: an app that is killed is its own failure for them until
+Consul's check has taken it off; what that cost is printed. By mesh name there is no such excuse,
+but for what was inside the killed app.
 """
 
 import signal

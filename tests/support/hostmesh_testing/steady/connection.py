@@ -21,7 +21,6 @@ class Connection(asyncio.Protocol):
         self.number = number
         self.address = address
         self.ended = False
-        self.idle_since = 0.0
         self.deadline = 0.0
         self._got = b""
         self._done: Done | None = None

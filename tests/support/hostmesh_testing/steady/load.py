@@ -1,8 +1,7 @@
 """A load client for hundreds of requests a second: a steady open-loop rate, no retries.
 
-As `hostmesh_ctl.demo.load`, but four in five requests go over kept connections and one over a fresh
-one: with more, this client and its TLS handshakes would be most of what a small machine does. One in
-ten is a POST, every answer's body is checked, each request is one JSON line in the output.
+As `hostmesh_ctl.demo.load`: half of the requests go over kept connections, half over fresh ones,
+one in ten is a POST, every answer's body is checked, each request is one JSON line in the output.
 It calls a name that the host knows, or with `--dns` what a DNS server says a name is: asked for
 each fresh connection, whose first address is taken; a kept one is used again only while its address
 is in the last answer and until it has brought an error. So a caller behaves that goes by DNS.
@@ -16,7 +15,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import IO
 
 from hostmesh_ctl.demo.http_client import Answer
@@ -25,10 +24,6 @@ from hostmesh_testing.steady.connection import Connection
 from hostmesh_testing.steady.dns import Resolver
 
 FACTS = [each.name for each in fields(Record)]
-FRESH_EVERY = 5
-IDLE_SECONDS = 4.0
-"""For longer no kept connection waits for its next request: whoever ends an idle one may do so just
-as a request is under way, so clients keep theirs for less long than servers do."""
 LOOK_SECONDS = 0.25
 """How often answers that are overdue are looked for."""
 
@@ -75,8 +70,7 @@ class Load:
         async with asyncio.TaskGroup() as tasks:
             looking = tasks.create_task(self._look_for_overdue())
             while not stop.is_set():
-                wanted = plan(first + number, (4,))
-                self._begin(replace(wanted, kept=number % FRESH_EVERY != FRESH_EVERY - 1), tasks)
+                self._begin(plan(first + number, (4,)), tasks)
                 number += 1
                 # From the beginning, not from the last one: a late tick must not lower the rate.
                 await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
@@ -114,11 +108,8 @@ class Load:
         idle = self._idle.get(address, [])
         while idle:
             connection = idle.pop()
-            if connection.ended:
-                continue
-            if time.monotonic() - connection.idle_since < IDLE_SECONDS:
+            if not connection.ended:
                 return connection
-            connection.close()
         return None
 
     async def _fresh(self, wanted: Plan, record: Record) -> None:
@@ -161,7 +152,6 @@ class Load:
             if not error:
                 record.client_certificate = json.loads(answer.body)["client_certificate"]
         if wanted.kept and answer is not None and answer.keeps and not error:
-            connection.idle_since = time.monotonic()
             self._idle.setdefault(connection.address, []).append(connection)
         else:
             connection.close()
