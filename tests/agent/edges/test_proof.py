@@ -138,6 +138,20 @@ async def _held_port_with_a_free_one_above() -> tuple[asyncio.Server, int]:
         held.close()
 
 
+async def _source_ports_into(
+    seen: list[int], context: ssl.SSLContext
+) -> tuple[asyncio.Server, int]:
+    """Serve an app that notes where its callers come from; give it and its port."""
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(writer.get_extra_info("peername")[1])
+        await _app(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
+    return server, server.sockets[0].getsockname()[1]
+
+
 def test_it_comes_from_a_port_that_the_rules_let_through(tmp_path: Path) -> None:
     credentials = _credentials(WEB)
     context = _server_context(tmp_path, credentials)
@@ -145,15 +159,9 @@ def test_it_comes_from_a_port_that_the_rules_let_through(tmp_path: Path) -> None
     wanted: list[int] = []
 
     async def run() -> None:
-        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            seen.append(writer.get_extra_info("peername")[1])
-            await _app(reader, writer)
-            writer.close()
-
         held, low = await _held_port_with_a_free_one_above()
         wanted.append(low + 1)
-        server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
-        port = server.sockets[0].getsockname()[1]
+        server, port = await _source_ports_into(seen, context)
         target = proof.Target("127.0.0.1", port, True, "/", "web", WEB, (low, low + 1))  # noqa: FBT003
         try:
             await proof.prove(target, credentials, within=3)
@@ -174,13 +182,7 @@ def test_ten_proofs_come_from_ten_ports(tmp_path: Path) -> None:
     seen: list[int] = []
 
     async def run() -> None:
-        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            seen.append(writer.get_extra_info("peername")[1])
-            await _app(reader, writer)
-            writer.close()
-
-        server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
-        port = server.sockets[0].getsockname()[1]
+        server, port = await _source_ports_into(seen, context)
         target = proof.Target("127.0.0.1", port, True, "/", "web", WEB, ports)  # noqa: FBT003
         for _ in range(10):
             await proof.prove(target, credentials, within=3)
