@@ -25,6 +25,10 @@ _UNIT_FOLDERS = (
 )
 _UNITS = ("ssh.socket", "sshd.socket")
 _CONFIGURATIONS = ("/etc/ssh/sshd_config", "/etc/ssh/sshd_config.d")
+LOOKS_AGAIN = 12
+"""After so many looks the kernel's list is read although sshd has the sockets that it had: one of
+them may have begun to listen. To read it costs by all sockets of the host, and milliseconds even
+where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,9 @@ class SshPorts:
         self._root = root
         self._stamp: object = None
         self._configured: frozenset[int] = frozenset()
+        self._owned: frozenset[int] = frozenset()
+        self._looks = 0
+        self._open: tuple[list[Socket], frozenset[int]] = [], frozenset()
 
     def find(self) -> NeverPorts:
         """Look everywhere."""
@@ -86,6 +93,12 @@ class SshPorts:
     def _sockets(self) -> tuple[list[Socket], frozenset[int]]:
         """Give the sockets on which some sshd listens, and the local ports of its sessions."""
         owned = _inodes_of_sshd(Path(f"{self._root}/proc"))
+        self._looks += 1
+        if owned != self._owned or (owned and self._looks >= LOOKS_AGAIN):
+            self._owned, self._looks, self._open = owned, 0, self._read_sockets(owned)
+        return self._open
+
+    def _read_sockets(self, owned: frozenset[int]) -> tuple[list[Socket], frozenset[int]]:
         files = (Path(f"{self._root}/proc/net/{name}") for name in ("tcp", "tcp6"))
         sockets = [
             socket

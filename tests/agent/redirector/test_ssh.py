@@ -162,3 +162,21 @@ def test_sockets_of_sshd_count_and_a_users_tricks_do_not(tmp_path: Path) -> None
     never = SshPorts(FakeSshd("", installed=False), str(tmp_path)).find()
     assert never.inbound == {22, 2222, 2022}
     assert never.outbound == {22, 2222}
+
+
+def test_the_kernels_list_is_read_when_sshds_sockets_changed_and_now_and_then(
+    tmp_path: Path,
+) -> None:
+    ports = SshPorts(FakeSshd("", installed=False), str(tmp_path))
+    _sockets(tmp_path, (2222, ANY, 0, 1, "07"))  # bound, and does not listen yet
+    _process(tmp_path, 10, "sshd", "usr/sbin/sshd", [1])
+    assert ports.find().inbound == {22}
+    _sockets(tmp_path, (2222, ANY, 0, 1, "0A"))
+    looks = [2222 in ports.find().inbound for _ in range(ssh.LOOKS_AGAIN)]
+    assert looks == [False] * (ssh.LOOKS_AGAIN - 1) + [True]
+    _sockets(tmp_path, (2222, ANY, 0, 1, "0A"), (2223, ANY, 0, 2, "0A"))
+    _process(tmp_path, 11, "sshd", "usr/sbin/sshd", [2])
+    assert ports.find().inbound == {22, 2222, 2223}
+    (tmp_path / "proc/10/comm").write_text("gone")
+    (tmp_path / "proc/11/comm").write_text("gone")
+    assert ports.find().inbound == {22}
