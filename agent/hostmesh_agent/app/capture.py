@@ -59,6 +59,7 @@ class CaptureService:
     ) -> None:
         self._layout = layout
         self._on_report = on_report
+        self._reports = files.ReportFile(layout.redirector_report_file)
         self._state = files.read_state(layout.redirect_state_file) or RedirectState()
         self._names: Mapping[str, tuple[str, str]] | None = None
         self._sequence = files.last_sequences(layout.redirect_state_file, layout.names_file)
@@ -114,7 +115,7 @@ class CaptureService:
         """Look at the report once; hands it on where it changed."""
         if self.problem:
             self._flush()
-        report = files.read_report(self._layout.redirector_report_file)
+        report = self._reports.read_new()
         if report is None or report == self._report:
             return
         self._report = report

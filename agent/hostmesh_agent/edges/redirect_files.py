@@ -41,6 +41,27 @@ def read_report(path: str) -> Report | None:
         return None
 
 
+class ReportFile:
+    """The redirector's report, read only when it was replaced, for who looks often."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._seen: tuple[int, int, int] | None = None
+
+    def read_new(self) -> Report | None:
+        """Give the report that was written since the last call; None where there is none."""
+        try:
+            found = Path(self._path).stat()
+        except OSError:
+            return None
+        # Taken before the file is read: what replaces it meanwhile is read again, never missed.
+        seen = (found.st_ino, found.st_mtime_ns, found.st_size)
+        if seen == self._seen:
+            return None
+        self._seen = seen
+        return read_report(self._path)
+
+
 def read_plan(path: str) -> CapturePlan | None:
     """Give what root said last; None where there is none. Raises BadInput for a damaged one."""
     data = read_bytes(path)

@@ -32,6 +32,19 @@ def test_a_report_that_cannot_be_read_is_no_word(tmp_path: Path) -> None:
     assert files.read_report(str(path)) == report
 
 
+def test_a_report_is_given_once_and_again_when_it_was_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    reports = files.ReportFile(str(path))
+    assert reports.read_new() is None
+    first = Report(outcome=Outcome.APPLIED, state_sequence=7)
+    files.write(str(path), first.encode())
+    assert reports.read_new() == first
+    assert reports.read_new() is None
+    second = Report(outcome=Outcome.REMOVED, state_sequence=8)
+    files.write(str(path), second.encode())
+    assert reports.read_new() == second
+
+
 @pytest.mark.parametrize(
     ("state", "names", "highest"),
     [
