@@ -1,7 +1,10 @@
 """A load client for hundreds of requests a second: a steady open-loop rate, no retries.
 
-As `hostmesh_ctl.demo.load`: half of the requests go over kept connections, half over fresh ones,
+As `hostmesh_ctl.demo.load`, but one request in four goes over a fresh connection, not every other:
 one in ten is a POST, every answer's body is checked, each request is one JSON line in the output.
+Kept connections are used in turn, so that none stays idle for so long that a server which is about
+to go closes it in the moment in which the next request is sent.
+
 It calls a name that the host knows, or with `--dns` what a DNS server says a name is: asked for
 each fresh connection, whose first address is taken; a kept one is used again only while its address
 is in the last answer and until it has brought an error. So a caller behaves that goes by DNS.
@@ -14,18 +17,26 @@ import signal
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import IO
 
 from hostmesh_ctl.demo.http_client import Answer
-from hostmesh_ctl.demo.load import ANSWER_SECONDS, Plan, Record, complaint, plan
+from hostmesh_ctl.demo.load import ANSWER_SECONDS, POST_EVERY, Plan, Record, complaint
 from hostmesh_testing.steady.connection import Connection
 from hostmesh_testing.steady.dns import Resolver
 
 FACTS = [each.name for each in fields(Record)]
+FRESH_EVERY = 4
 LOOK_SECONDS = 0.25
 """How often answers that are overdue are looked for."""
+
+
+def plan(number: int) -> Plan:
+    """Decide the kind of request `number`: one in `FRESH_EVERY` asks for a fresh connection."""
+    method = "POST" if number % POST_EVERY == POST_EVERY - 1 else "GET"
+    return Plan(number=number, method=method, family=4, kept=number % FRESH_EVERY != 0)
 
 
 class Addresses:
@@ -57,7 +68,7 @@ class Load:
         self._addresses = addresses
         self._port = port
         self._out = out
-        self._idle: dict[str, list[Connection]] = {}
+        self._idle: dict[str, deque[Connection]] = {}
         self._busy: set[Connection] = set()
         self._opened = 0
         self._under_way = 0
@@ -70,7 +81,7 @@ class Load:
         async with asyncio.TaskGroup() as tasks:
             looking = tasks.create_task(self._look_for_overdue())
             while not stop.is_set():
-                self._begin(plan(first + number, (4,)), tasks)
+                self._begin(plan(first + number), tasks)
                 number += 1
                 # From the beginning, not from the last one: a late tick must not lower the rate.
                 await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
@@ -105,9 +116,9 @@ class Load:
 
     def _kept(self) -> Connection | None:
         address = self._addresses.last[0] if self._addresses.last else ""
-        idle = self._idle.get(address, [])
+        idle = self._idle.get(address, deque())
         while idle:
-            connection = idle.pop()
+            connection = idle.popleft()
             if not connection.ended:
                 return connection
         return None
@@ -115,14 +126,11 @@ class Load:
     async def _fresh(self, wanted: Plan, record: Record) -> None:
         self._opened += 1
         number = self._opened
-        loop = asyncio.get_running_loop()
         try:
-            address = record.address = await self._addresses.ask()
-            async with asyncio.timeout(ANSWER_SECONDS):
-                _, connection = await loop.create_connection(
-                    lambda: Connection(number, address), address, self._port
-                )
-        except OSError as error:  # a timeout is one too
+            record.address = await self._addresses.ask()
+            connection = Connection(number, record.address)
+            connection.connect(self._port)
+        except OSError as error:
             self._write(record, f"{type(error).__name__}: {error}")
             return
         self._exchange(connection, wanted, record)
@@ -152,7 +160,7 @@ class Load:
             if not error:
                 record.client_certificate = json.loads(answer.body)["client_certificate"]
         if wanted.kept and answer is not None and answer.keeps and not error:
-            self._idle.setdefault(connection.address, []).append(connection)
+            self._idle.setdefault(connection.address, deque()).append(connection)
         else:
             connection.close()
         self._write(record, error)
