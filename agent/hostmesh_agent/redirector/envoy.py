@@ -10,6 +10,7 @@ import socket
 import time
 from pathlib import Path
 
+from hostmesh_agent.edges.worker_time import WorkerTime
 from hostmesh_core.envoy_silence import ANSWER_SECONDS
 from hostmesh_core.redirect_files import EnvoyProcess
 
@@ -22,6 +23,7 @@ class Held:
     def __init__(self, envoy: EnvoyProcess, pidfd: int) -> None:
         self.envoy = envoy
         self.pidfd = pidfd
+        self.worker_time = WorkerTime(envoy.pid)
 
     @property
     def alive(self) -> bool:

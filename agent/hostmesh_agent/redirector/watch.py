@@ -93,10 +93,11 @@ class EnvoyWatch:
         if self.question is None:
             self.question, self.asked = Question(port), now
         said = self.question.look(self.held, LOOK_SECONDS)
+        worked = self.held.worker_time.seconds() if self.held is not None else None
         if said:
-            self.serving, self.silence = True, Silence()
+            self.serving, self.silence = True, Silence(worked=worked)
         else:
-            self.silence = self.silence.goes_on(self.asked, now)
+            self.silence = self.silence.goes_on(self.asked, now, worked)
             ended = self.held is None or not self.held.alive
             self.serving = self.serving and not self.silence.is_failure and not ended
         if said is None and now - self.asked < ANSWER_SECONDS:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import time
@@ -280,7 +281,8 @@ def test_an_envoy_whose_workers_hang_is_said_to_be_down(host: EnvoyHost) -> None
         assert service.pid == pid
 
     heard = agent(host, scenario)
-    assert heard.down == ["epoch 0 lives, but no worker has answered for 10 s"]
+    (said,) = heard.down
+    assert re.fullmatch("epoch 0 lives, but no worker has answered for 1[0-9] s", said)
 
 
 def test_an_envoy_that_is_starved_for_a_while_is_not_said_to_be_down(host: EnvoyHost) -> None:
@@ -317,7 +319,8 @@ def test_closed_listeners_count_no_faster_than_silence(host: EnvoyHost) -> None:
         assert service.alive
 
     heard = agent(host, scenario)
-    assert heard.down == ["epoch 0 lives, but no worker has answered for 10 s"]
+    (said,) = heard.down
+    assert re.fullmatch("epoch 0 lives, but no worker has answered for 1[0-9] s", said)
 
 
 def _accepts(port: int) -> bool:

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from hostmesh_agent.redirector import envoy
 from hostmesh_agent.redirector.inputs import Inputs
 from hostmesh_agent.redirector.watch import EnvoyWatch
 from hostmesh_core.capture_plan import CapturePlan
-from hostmesh_core.envoy_silence import SILENT_SECONDS
+from hostmesh_core.envoy_silence import OVERLOADED_SECONDS, SILENT_SECONDS
 from hostmesh_core.redirect_files import EnvoyProcess, RedirectState, Wanted
 from hostmesh_testing.rooted_layout import RootedLayout, rooted_layout
 
@@ -138,3 +139,17 @@ def test_its_end_needs_no_question(stage: Stage) -> None:
     select.select([held.pidfd], [], [], 5.0)
     stage.watch.update(stage.inputs, stage.now)
     assert not stage.watch.seen.answers
+
+
+def test_one_whose_workers_are_busy_is_waited_for_longer(stage: Stage) -> None:
+    """The clock of this test runs by steps; what the workers did is told to it likewise."""
+    stage.serve()
+    held = stage.watch.held
+    assert held is not None
+    worked = iter(count(start=5.0, step=0.5))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(held.worker_time, "seconds", lambda: next(worked))
+        stage.pass_on(3 * SILENT_SECONDS)
+        assert stage.watch.seen.answers
+        stage.pass_on(OVERLOADED_SECONDS)
+        assert not stage.watch.seen.answers
