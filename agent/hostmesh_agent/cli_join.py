@@ -10,6 +10,7 @@ import click
 from hostmesh_agent.app import enrolling, joining, journey, looking
 from hostmesh_agent.app import status as app_status
 from hostmesh_agent.cli_options import (
+    accept_option,
     agent_user_option,
     config_option,
     config_path,
@@ -47,12 +48,7 @@ class Given(TypedDict):
 )
 @agent_user_option
 @envoy_user_option
-@click.option(
-    "--accept",
-    multiple=True,
-    metavar="FINDING[:SERVICE]",
-    help="Go on although this was found; repeatable.",
-)
+@accept_option
 @click.option(
     "--watch",
     type=click.FloatRange(0, 3600),

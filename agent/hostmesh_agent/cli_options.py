@@ -67,6 +67,14 @@ envoy_user_option = click.option(
 )
 
 
+accept_option = click.option(
+    "--accept",
+    multiple=True,
+    metavar="FINDING[:SERVICE]",
+    help="Go on although this was found; repeatable.",
+)
+
+
 def config_path(config: str | None, layout: HostLayout) -> str:
     """Give the file to read: the one named, else the instance's own."""
     return config or layout.config_file

@@ -105,7 +105,8 @@ def _read(order: Order, token_text: str | None, say: Say) -> _Host:
     found = looking.look(config, agent, order.layout)
     stops = accepting.stopping(found, accepted)
     if stops:
-        raise BadInput(accepting.refusal(stops))
+        unchanged = "nothing was changed and the token is unused"
+        raise BadInput(accepting.refusal(stops, command="join", unchanged=unchanged))
     return _Host(config, order.layout, agent, envoy, found, waiting)
 
 

@@ -30,6 +30,7 @@ from hostmesh_agent.logic import accepting, address_rules, findings, redirect
 from hostmesh_agent.logic.address_rules import AddressRule
 from hostmesh_agent.logic.findings import Finding, Heard, Listener, Observed, Severity
 from hostmesh_agent.logic.seen_source import SeenSource, seen_source
+from hostmesh_core.errors import BadInput
 from hostmesh_core.host_layout import HostLayout
 from hostmesh_core.model import Protocol
 
@@ -70,6 +71,24 @@ def _foreseen(config: AgentConfig) -> Mapping[int, str]:
         return {}
     plan = redirect.plan(config, redirect.Users(proxy_uid=2, proxy_gid=2, agent_uid=1))
     return foreseen.firewall(plan.encode(), HostLayout(config.instance))
+
+
+def look_at_changed(
+    old: AgentConfig, new: AgentConfig, layout: HostLayout, accept: Sequence[str], agent: User
+) -> list[Finding]:
+    """Look at the services that an edited agent.yaml adds or changes, before anything is.
+
+    Raises BadInput where something was found that stops and is not accepted.
+    """
+    accepted = accepting.Accepted.parse(accept, new)
+    changed = tuple(service for service in new.services if service not in old.services)
+    if not changed:
+        return []
+    found = look(replace(new, services=changed), users.ordinary() or agent, layout)
+    if stopping := accepting.stopping(found, accepted):
+        unchanged = "nothing was changed"
+        raise BadInput(accepting.refusal(stopping, command="reload", unchanged=unchanged))
+    return found
 
 
 def stops(found: Sequence[Finding]) -> bool:

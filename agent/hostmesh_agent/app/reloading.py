@@ -6,15 +6,18 @@ a chain for it, and let go when every peer has applied that nobody is sent there
 point and run again, it ends in the new configuration.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from hostmesh_agent.app import looking
 from hostmesh_agent.app.configuration import read_left, read_text, running_of
 from hostmesh_agent.app.reload_rules import Rules
 from hostmesh_agent.edges import control, left_disk, lock_file
+from hostmesh_agent.edges.users import User
 from hostmesh_agent.logic import left_services
+from hostmesh_agent.logic.findings import Finding
 from hostmesh_agent.logic.running import Running
 from hostmesh_core.errors import BadInput, Refused
 from hostmesh_core.host_layout import HostLayout
@@ -35,6 +38,8 @@ class Reloaded:
     kept: tuple[str, ...]
     complete: bool
     left: tuple[str, ...]
+    found: tuple[Finding, ...] = ()
+    """What callers of a new or changed service may notice."""
 
     @property
     def whole(self) -> bool:
@@ -51,14 +56,21 @@ class Reloaded:
             "kept": list(self.kept),
             "every_peer_applied": self.complete,
             "left": list(self.left),
+            "findings": looking.as_values(self.found),
         }
 
 
-def reload(config_path: str, layout: HostLayout, progress: Progress) -> Reloaded:
-    """Take in agent.yaml as it is now. Raises BadInput with nothing changed."""
+def reload(
+    config_path: str, layout: HostLayout, progress: Progress, accept: Sequence[str] = ()
+) -> Reloaded:
+    """Take in agent.yaml as it is now. Raises BadInput with nothing changed.
+
+    `accept`: findings about new or changed services that do not stop it, as of `join`.
+    """
     with _turn(layout):
         text = read_text(config_path)
-        return _Work(layout, config_path, progress).run(text, read_left(layout))
+        work = _Work(layout, config_path, progress)
+        return work.run(text, read_left(layout), look=lambda new: work.look(new, accept))
 
 
 def leave_service(name: str, layout: HostLayout, progress: Progress) -> Reloaded:
@@ -122,13 +134,31 @@ class _Work:
         self._layout = layout
         self._file = file
         self._progress = progress
+        self._found: tuple[Finding, ...] = ()
 
-    def run(self, text: str, left: frozenset[str]) -> Reloaded:
+    def look(self, new: Running, accept: Sequence[str]) -> None:
+        """Look at the apps of what is new, as a join does. Raises BadInput."""
+        runs = self._step("running")
+        old = running_of(self._layout, str(runs["file"]), str(runs["text"]), frozenset(new.left))
+        # Its socket is the agent's own: the apps are called as who will call them.
+        owner = Path(self._layout.control_socket).stat()
+        agent = User(owner.st_uid, owner.st_gid)
+        found = looking.look_at_changed(old.config, new.config, self._layout, accept, agent)
+        self._found = tuple(found)
+
+    def run(
+        self,
+        text: str,
+        left: frozenset[str],
+        *,
+        look: Callable[[Running], None] = lambda _: None,
+    ) -> Reloaded:
         """Go through the steps. Raises BadInput with nothing changed."""
         target = running_of(self._layout, self._file, text, left)
         rules = Rules(self._layout, target)
         new = {"file": self._file, "text": text, "left": sorted(target.left)}
         self._step("reload-check", **new)
+        look(target)
         # First of all changes: killed after this, what leaves stays out.
         self._remember(target)
         declared = self._step("reload-declare", **new)
@@ -145,6 +175,7 @@ class _Work:
             kept=_texts(drained.get("kept")),
             complete=drained.get("complete") is True,
             left=target.left,
+            found=self._found,
         )
 
     def _remember(self, target: Running) -> None:

@@ -48,11 +48,11 @@ def lines(finding: Finding) -> tuple[str, str]:
     return f"{finding.severity} {finding.name}: {finding.text}", f"cure: {finding.cure}"
 
 
-def refusal(stops: Sequence[Finding]) -> str:
-    """Give the sentence with which join stops."""
+def refusal(stops: Sequence[Finding], *, command: str, unchanged: str) -> str:
+    """Give the sentence with which a command stops; `unchanged` says what it has left as it was."""
     told = "\n".join(f"  {line}" for each in stops for line in lines(each))
     names = " ".join(f"--accept {each.name}" for each in stops)
     return (
-        "cannot join without breaking callers; nothing was changed and the token is unused:\n"
+        f"cannot {command} without breaking callers; {unchanged}:\n"
         f"{told}\ncure it, or go on all the same with {names}"
     )

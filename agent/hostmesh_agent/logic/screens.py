@@ -72,6 +72,7 @@ def reloaded(answer: Answer) -> str:
     rows += [("refused", text) for text in texts(answer.get("refused"))]
     rows += [("waiting", text) for text in texts(answer.get("unproven"))]
     rows += [("kept", text) for text in texts(answer.get("kept"))]
+    rows += [("found", f"{f['service']}: {f['text']}") for f in maps(answer.get("findings"))]
     rows += [("left", f"{n}; back with: hostmesh-agent resume {n}") for n in texts(answer["left"])]
     if answer.get("every_peer_applied") is not True:
         rows.append(("warning", "not every peer has said in time that it sends nobody there"))

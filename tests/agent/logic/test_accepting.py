@@ -41,7 +41,8 @@ def test_what_cannot_be_accepted(text: str, words: str) -> None:
 
 
 def test_the_refusal_names_cures_and_the_way_on() -> None:
-    said = accepting.refusal([stop(Code.SPEAKS_FIRST)])
-    assert said.startswith("cannot join without breaking callers; nothing was changed")
+    stops = [stop(Code.SPEAKS_FIRST)]
+    said = accepting.refusal(stops, command="reload", unchanged="nothing was changed")
+    assert said.startswith("cannot reload without breaking callers; nothing was changed:")
     assert "cure: do this" in said
     assert said.endswith("--accept speaks-first:web")
