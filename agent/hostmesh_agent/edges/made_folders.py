@@ -164,7 +164,8 @@ def _remove_outer(layout: HostLayout, ours: list[str]) -> None:
     if any(path.is_dir() and _inside(path) for path in others):
         return
     for unfinished in state.parent.glob(".*.new"):  # its writer was killed before the rename
-        unfinished.unlink(missing_ok=True)
+        if not unfinished.is_dir():  # somebody else's then
+            unfinished.unlink(missing_ok=True)
     marks = _marks(layout)
     for folder in sorted(marks.keys() - {str(state.parent)}):
         _remove_where_ours(Path(folder), ours)

@@ -170,6 +170,16 @@ def test_what_a_killed_writer_left_goes_with_the_last_instance(
     assert _tree(tmp_path) == before
 
 
+def test_a_folder_that_only_looks_unfinished_is_somebody_elses_and_stays(
+    tmp_path: Path, instances: list[Outer]
+) -> None:
+    _join(instances[0])
+    foreign = tmp_path / "var" / "lib" / "hostmesh" / ".kept.new"
+    foreign.mkdir()
+    made_folders.remove(instances[0])
+    assert foreign.is_dir()
+
+
 def test_first_joins_of_two_instances_at_once(tmp_path: Path, instances: list[Outer]) -> None:
     before = _tree(tmp_path)
     for _ in range(40):
