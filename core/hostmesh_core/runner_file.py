@@ -34,6 +34,8 @@ class RunnerSettings:
     """Envoy's admin, asked for a drain before the runner ends it; empty = no drain."""
     own_ports: tuple[int, ...] = ()
     """Ports whose connections a drain does not wait for: readiness and Prometheus."""
+    held_ports: tuple[int, ...] = ()
+    """Ports that no other user may bind while the runner lives: rules lead there."""
     stop_drain_seconds: float = 10.0
     """How long the runner waits for connections when it is told to end."""
     stop_seconds: float = 5.0
@@ -85,7 +87,7 @@ class RunnerSettings:
 
 _HINT = "write it anew with: hostmesh-agent envoy compile"
 _PATHS = ("binary", "socket", "bootstrap_dir", "state_dir", "admin_socket")
-_LISTS = ("client_uids", "own_ports")
+_LISTS = ("client_uids", "own_ports", "held_ports")
 _SECONDS = ("stop_seconds", "stop_drain_seconds")
 
 

@@ -16,6 +16,7 @@ SETTINGS = RunnerSettings(
     stop_seconds=2.5,
     admin_socket="/run/hostmesh/default/admin/admin.sock",
     own_ports=(15021, 15090),
+    held_ports=(15001, 15006),
 )
 
 
@@ -40,6 +41,7 @@ def test_its_own_files_lie_in_its_own_folder() -> None:
         pytest.param({"client_uids": [-1]}, "client_uids cannot be [-1]", id="a negative uid"),
         pytest.param({"client_uids": [True]}, "client_uids cannot be [True]", id="true as a uid"),
         pytest.param({"own_ports": [15021.0]}, "own_ports cannot be [15021.0]", id="half a port"),
+        pytest.param({"held_ports": 15001}, "held_ports cannot be 15001", id="no list"),
         pytest.param({"admin_socket": "a"}, "admin_socket cannot be 'a'", id="a relative socket"),
         pytest.param({"drain_seconds": 0}, "drain_seconds cannot be 0", id="no drain time"),
         pytest.param({"drain_seconds": 1.5}, "drain_seconds cannot be 1.5", id="half a second"),

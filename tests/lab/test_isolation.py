@@ -7,11 +7,13 @@ fails, and so does whatever is open and not listed here with its reason.
 
 import json
 import re
+import signal
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 
-from hostmesh_ctl.demo import inside
+from hostmesh_ctl.demo import inside, processes
 from hostmesh_ctl.demo.hosts import Host, Lab, program
 from hostmesh_ctl.demo.mesh import AGENT_UID, APP_UID, ENVOY_UID, LAYOUT, NotInTime, wait_for
 from hostmesh_testing import isolation
@@ -19,6 +21,18 @@ from hostmesh_testing.isolation import Tried
 from hostmesh_testing.lab_apps.intruder import OPEN
 from hostmesh_testing.lab_mesh import LabMesh, agent_yaml, call, start_app
 
+LISTENS = """
+import errno, socket, sys
+with socket.socket() as wanted:
+    wanted.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    wanted.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        wanted.bind(("127.0.0.1", int(sys.argv[1])))
+        wanted.listen()
+        print("open")
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+"""
 PORT = 9080
 WEB = f"{{name: web, port: {PORT}, protocol: http}}"
 ANOTHER_UID = 1002
@@ -183,6 +197,28 @@ def test_a_capture_port_that_is_dialled_directly_is_no_way_past_anything(
     print(f"uid {uid}: {len(tried)} direct calls of capture ports: {got}")
     assert len(tried) == len(wanted)
     assert got <= {"closed", "ECONNRESET", "ECONNREFUSED"}
+
+
+def test_no_port_of_envoys_can_be_had_while_envoy_is_away(isolated: Isolated) -> None:
+    """Rules may lead there still, and readiness is believed: nobody else may listen there."""
+    agent = isolated.agent
+    paused = agent.agent_pid()
+    processes.send(paused, signal.SIGSTOP)  # so that nobody starts the next one
+    try:
+        for pid in agent.envoy_pids():
+            agent.kill(pid)
+        wait_for("Envoy's end", lambda: not agent.envoy_pids())
+        got = {port: _listen(isolated.host, port) for port in (15001, 15006, 15021, 15090, 15999)}
+    finally:
+        processes.send(paused, signal.SIGCONT)
+    agent.wait_ready()
+    assert got == dict.fromkeys((15001, 15006, 15021, 15090), "EADDRINUSE") | {15999: OPEN}
+
+
+def _listen(host: Host, port: int) -> str:
+    """Listen as an ordinary user, by every means that there is; give what the kernel said."""
+    argv = [sys.executable, "-c", LISTENS, str(port)]
+    return host.run(argv, uid=APP_UID, check=False).stdout.strip()
 
 
 def test_what_is_open_on_loopback_holds_no_secret(isolated: Isolated) -> None:

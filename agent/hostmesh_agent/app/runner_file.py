@@ -40,11 +40,19 @@ def settings(config: AgentConfig, layout: HostLayout, *, agent: User) -> RunnerS
         client_uids=(agent.uid,),
         admin_socket=layout.admin_socket,
         own_ports=(config.ports.readiness, config.ports.prometheus),
+        held_ports=_held(config),
         drain_seconds=math.ceil(envoy.drain_seconds),
         stop_drain_seconds=min(envoy.drain_seconds, STOP_DRAIN_SECONDS),
         parent_shutdown_seconds=math.ceil(envoy.parent_shutdown_seconds),
         max_concurrency=max(envoy.concurrency, os.cpu_count() or 1),
     )
+
+
+def _held(config: AgentConfig) -> tuple[int, ...]:
+    """Give where rules lead, and whose answers are believed: others must not listen there."""
+    ports = config.ports
+    captured = (ports.outbound, ports.inbound) if config.capture.enabled else ()
+    return (*captured, ports.readiness, ports.prometheus)
 
 
 def compile_file(

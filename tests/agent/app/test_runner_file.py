@@ -39,6 +39,7 @@ def test_writes_what_the_runner_may_do(config: Path) -> None:
         assert settings.bootstrap_dir == layout.envoy_dir
         assert settings.state_dir == layout.hot_restart_dir
         assert settings.own_ports == (15021, 15090)
+        assert settings.held_ports == (15001, 15006, 15021, 15090)
         assert (settings.drain_seconds, settings.stop_drain_seconds) == (3, 3.0)
         assert stat.S_IMODE(Path(layout.runner_file).stat().st_mode) == 0o644
 

@@ -47,6 +47,7 @@ class EnvoyHost:
             client_uids=(0,),
             admin_socket=self.layout.admin_socket,
             own_ports=(self.config.ports.readiness, self.config.ports.prometheus),
+            held_ports=(self.config.ports.readiness, self.config.ports.prometheus),
             drain_seconds=int(self.config.envoy.drain_seconds),
             parent_shutdown_seconds=int(self.config.envoy.parent_shutdown_seconds),
             stop_drain_seconds=2.0,
