@@ -51,7 +51,9 @@ Commands = Mapping[str, "Commands"]
 def _tree(command: click.Command) -> Commands:
     if not isinstance(command, click.Group):
         return {}
-    return {name: _tree(sub) for name, sub in command.commands.items()}
+    context = click.Context(command)
+    found = {name: command.get_command(context, name) for name in command.list_commands(context)}
+    return {name: _tree(sub) for name, sub in found.items() if sub is not None}
 
 
 def _redirect() -> Commands:

@@ -8,7 +8,6 @@ from typing import TypedDict, Unpack
 import click
 
 from hostmesh_agent.app import enrolling, joining, journey, looking
-from hostmesh_agent.app import status as app_status
 from hostmesh_agent.cli_options import (
     accept_option,
     agent_user_option,
@@ -19,6 +18,7 @@ from hostmesh_agent.cli_options import (
     instance_option,
     output_option,
 )
+from hostmesh_agent.logic import screens
 from hostmesh_core.errors import BadInput
 from hostmesh_core.host_layout import HostLayout
 
@@ -93,7 +93,7 @@ def _enrol(given: Given, layout: HostLayout, *, as_json: bool) -> None:
     token = _token_unless_joined(given["token_file"], layout)
     joined = joining.join(path, layout, token, as_users=users, say=_say)
     _remove(given["token_file"])
-    echo(json.dumps(joined, indent=2) if as_json else app_status.join_screen(joined))
+    echo(json.dumps(joined, indent=2) if as_json else screens.joined(joined))
 
 
 def _say(text: str) -> None:

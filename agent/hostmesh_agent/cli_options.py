@@ -21,6 +21,11 @@ def echo(text: str, *, err: bool = False) -> None:
     click.echo("\n".join(map(one_line, text.split("\n"))), err=err)
 
 
+def progress(text: str) -> None:
+    """Show a step of something long, beside its answer."""
+    echo(text, err=True)
+
+
 def _instance() -> str:
     context = click.get_current_context(silent=True)
     return str(context.meta.get(_INSTANCE, DEFAULT_INSTANCE)) if context else DEFAULT_INSTANCE

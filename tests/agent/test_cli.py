@@ -3,6 +3,8 @@
 import json
 import os
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,15 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from hostmesh_agent import cli, cli_join, cli_options
+from hostmesh_agent import (
+    cli,
+    cli_ask,
+    cli_capture,
+    cli_change,
+    cli_join,
+    cli_leave,
+    cli_options,
+)
 from hostmesh_agent.app import reloading
 from hostmesh_agent.edges.as_user import run_as
 from hostmesh_agent.edges.users import User
@@ -24,7 +34,7 @@ def layout(monkeypatch: pytest.MonkeyPatch) -> Iterator[RootedLayout]:
     with tempfile.TemporaryDirectory(prefix="hm-") as root:
         Path(root).chmod(0o755)
         layout = RootedLayout(root=root)
-        for module in (cli, cli_join):
+        for module in (cli_ask, cli_capture, cli_change, cli_join, cli_leave):
             monkeypatch.setattr(module, "HostLayout", lambda _: layout)
         Path(layout.control_dir).mkdir(parents=True)
         yield layout
@@ -209,7 +219,7 @@ def test_commands_to_paste_are_about_the_same_instance(
 def test_a_drain_that_is_waited_for_is_status_1(
     monkeypatch: pytest.MonkeyPatch, answer: dict[str, bool], status: int, said: str
 ) -> None:
-    monkeypatch.setattr(cli, "_call", lambda *_, **__: answer)
+    monkeypatch.setattr(cli_ask, "_call", lambda *_, **__: answer)
     result = _run("drain", "--release")
     assert (result.exit_code, result.output) == (status, said)
 
@@ -242,3 +252,54 @@ def test_a_check_refuses_what_join_refuses(tmp_path: Path) -> None:
     result = _run("check", "--config", str(config), "--instance", "gw")
     assert result.exit_code == 2
     assert "for instance 'gw': it says `instance: default`" in result.stderr
+
+
+LOADED_BY = """
+import sys
+import click
+from hostmesh_agent import cli
+
+for word in sys.argv[1:]:
+    assert cli.main.get_command(click.Context(cli.main), word) is not None
+print("\\n".join(sys.modules))
+"""
+LARGE = {"cryptography", "envoy", "google.protobuf", "grpc", "yaml"}
+ASKING = ["status", "drain", "restart-envoy", "renew"]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("words", "large"),
+    [
+        pytest.param([], set(), id="no command"),
+        pytest.param(ASKING, set(), id="those that ask the agent"),
+        pytest.param(["reload", "resume"], {"yaml"}, id="those that read agent.yaml"),
+        pytest.param(["capture", "leave"], {"yaml", "cryptography"}, id="the identity's, too"),
+        pytest.param(["run"], LARGE, id="the agent itself"),
+    ],
+)
+def test_a_command_loads_only_what_it_needs(words: list[str], large: set[str]) -> None:
+    argv = [sys.executable, "-c", LOADED_BY, *words]
+    loaded = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.split()
+    assert LARGE.intersection(loaded) == large
+
+
+def test_the_help_shows_every_command() -> None:
+    _, _, listed = _run("--help").stdout.partition("Commands:\n")
+    commands = listed.partition("\n\n")[0].splitlines()
+    assert [line.split()[0] for line in commands] == sorted(cli.PLACES)
+    assert all(len(line.split()) > 1 for line in commands), "without what it does"
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        pytest.param("nonesuch", "Error: No such command 'nonesuch'.\n", id="like none"),
+        pytest.param("statu", "No such command 'statu'. Did you mean 'status'?\n", id="like one"),
+    ],
+)
+def test_an_unknown_command_is_wrong_usage(word: str, said: str) -> None:
+    result = _run(word)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Usage: ")
+    assert said in result.stderr

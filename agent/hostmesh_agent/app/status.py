@@ -1,4 +1,4 @@
-"""What a running agent says of itself: one screen for people, values for machines, metrics."""
+"""What a running agent says of itself: the values that its screen is made of, and metrics."""
 
 import time
 from dataclasses import asdict, dataclass
@@ -19,11 +19,6 @@ from hostmesh_core.redirect_files import Outcome
 
 STALE_REPORT_SECONDS = 10.0
 """A redirector that lives verifies its rules more often than this."""
-
-join_screen = screens.joined
-status_screen = screens.status
-reload_screen = screens.reloaded
-"""The screens, for the command line: it sees the app and nothing below."""
 
 
 @dataclass(frozen=True, slots=True)

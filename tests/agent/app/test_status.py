@@ -10,6 +10,7 @@ from hostmesh_agent.app import status
 from hostmesh_agent.app.registrar import ServiceView
 from hostmesh_agent.app.status import Parts, next_waiting, status_of
 from hostmesh_agent.config import Address, AgentConfig, CaptureConfig, ServiceConfig
+from hostmesh_agent.logic import screens
 from hostmesh_agent.logic.callers import Caller, Counted, Window
 from hostmesh_agent.logic.running import Running
 from hostmesh_core._pb import host_pb2 as pb
@@ -101,7 +102,7 @@ def _parts(**changed: Any) -> Parts:
 
 
 def _screen(parts: Parts) -> str:
-    return status.status_screen(status_of(parts))
+    return screens.status(status_of(parts))
 
 
 def test_a_host_in_the_mesh_waits_for_nothing_and_is_one_screen() -> None:

@@ -98,7 +98,9 @@ def _help(name: str, command: click.Command) -> Iterator[str]:
     yield f"## {name}\n\n```\n{command.get_help(context)}\n```\n"
     if isinstance(command, click.Group):
         for sub in command.list_commands(context):
-            yield from _help(f"{name} {sub}", command.commands[sub])
+            found = command.get_command(context, sub)
+            assert found is not None, f"{name} {sub}"
+            yield from _help(f"{name} {sub}", found)
 
 
 def write() -> None:
