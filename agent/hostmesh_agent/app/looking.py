@@ -76,12 +76,12 @@ def _foreseen(config: AgentConfig) -> Mapping[int, str]:
 def look_at_changed(
     old: AgentConfig, new: AgentConfig, layout: HostLayout, accept: Sequence[str], agent: User
 ) -> list[Finding]:
-    """Look at the services that an edited agent.yaml adds or changes, before anything is.
+    """Look at what an edited agent.yaml adds, or says otherwise of an app, before it is so.
 
     Raises BadInput where something was found that stops and is not accepted.
     """
     accepted = accepting.Accepted.parse(accept, new)
-    changed = tuple(service for service in new.services if service not in old.services)
+    changed = findings.to_look_at(old, new)
     if not changed:
         return []
     found = look(replace(new, services=changed), users.ordinary() or agent, layout)

@@ -147,6 +147,21 @@ def is_captured(config: AgentConfig, service: ServiceConfig) -> bool:
     return config.capture.enabled and not service.mesh_port
 
 
+def to_look_at(old: AgentConfig, new: AgentConfig) -> tuple[ServiceConfig, ...]:
+    """Give the services of which something else may be found than when they were looked at.
+
+    What is changed besides (labels, weight, health) was accepted as it is, where it had to be.
+    """
+    known = {_facts(service) for service in old.services}
+    return tuple(service for service in new.services if _facts(service) not in known)
+
+
+def _facts(service: ServiceConfig) -> tuple[object, ...]:
+    """Give what `of_service` goes by."""
+    said = (service.protocol, service.server_first, service.inbound)
+    return (*service.key, service.listen, service.mesh_port, *said)
+
+
 def of_service(config: AgentConfig, service: ServiceConfig, seen: Observed) -> list[Finding]:
     """Give what was seen of one app."""
     about = _About(service, captured=is_captured(config, service))

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -276,6 +277,30 @@ def test_a_port_of_the_proxy_s_own_that_is_taken_stops() -> None:
     assert "ports.inbound" in given[0].text
     ours = [Listener(address="0.0.0.0", port=15006, process="envoy", ours=True)]
     assert findings.of_host(whole, ours) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        pytest.param({}, False, id="nothing"),
+        pytest.param({"weight": 5, "labels": (("a", "b"),)}, False, id="weight and labels"),
+        pytest.param({"service_port": 81}, False, id="the port that clients dial"),
+        pytest.param({"port": 8081}, True, id="another port"),
+        pytest.param({"protocol": Protocol.TCP}, True, id="another protocol"),
+        pytest.param({"listen": "127.0.0.1:8080"}, True, id="where it listens"),
+        pytest.param({"mesh_port": 18080}, True, id="captured no more"),
+        pytest.param({"inbound": InboundMode.STRICT}, True, id="another mode"),
+        pytest.param({"name": "api"}, True, id="another service"),
+    ],
+)
+def test_a_service_is_looked_at_again_where_something_else_may_be_found(
+    change: dict[str, object],
+    again: bool,  # noqa: FBT001
+) -> None:
+    new = replace(web(), **change)  # type: ignore[arg-type]
+    old = config(web(), web(name="other"))
+    found = findings.to_look_at(old, config(web(name="other"), new))
+    assert found == ((new,) if again else ())
 
 
 def test_the_docs_have_every_finding() -> None:
