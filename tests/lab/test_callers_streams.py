@@ -35,6 +35,8 @@ from hostmesh_testing.streams import (
 )
 from hostmesh_testing.wires import RawApp, Wire, connect
 
+HELLO_SECONDS = 5.0
+"""How long Envoy waits inbound for a caller's first bytes before it lets the app speak."""
 WEB, TCP, POLL, QUIET, OPEN = 8080, 7000, 8081, 7001, 7002
 SERVICES = {
     "web": (WEB, "http"),
@@ -89,7 +91,7 @@ def _says_and_ends(wire: Wire) -> None:
 
 
 def _hears_all_and_goes_on(wire: Wire) -> None:
-    wire.rest()
+    _waits(wire)
     wire.send(b"and I go on")
     wire.half_close()
 
@@ -107,6 +109,10 @@ def _talks(data: bytes) -> Passage:
         wire.rest()
 
     return Passage(f"{len(data)} bytes there and back", client, app)
+
+
+def _waits(wire: Wire) -> None:
+    wire.rest(2 * HELLO_SECONDS)
 
 
 def _is_late(wire: Wire) -> None:
@@ -140,7 +146,7 @@ AT_ONCE = Passage("a caller that sends and ends at once", _ends_at_once, _hears_
 PASSAGES = (
     Passage("a caller that ends its side first", _ends_and_listens, _hears_all_and_answers),
     Passage("an app that ends its side first", _hears_all_and_goes_on, _says_and_ends),
-    Passage("an app that speaks first", Wire.rest, lambda wire: wire.send(b"220 hello\r\n")),
+    Passage("an app that speaks first", _waits, lambda wire: wire.send(b"220 hello\r\n")),
     Passage("a caller that speaks late", _is_late, _hears_all_and_answers),
     Passage("a caller that resets", _says_and_resets, _acknowledges),
     Passage("an app that resets", _is_reset, _hears_and_resets),

@@ -36,6 +36,9 @@ ANSWER_SECONDS = 10.0
 """For certificates, a verdict, and Envoy's taking of what follows from it: each."""
 PROVE_SECONDS = 20.0
 """For the proofs of new services, whose apps may be starting."""
+LATE_SECONDS = 2.0
+"""What every peer has applied, no peer sends. What was sent before may still be on its way through
+the workers of both Envoys; where the cluster is gone by then, the answer is 503."""
 POLL_SECONDS = 0.05
 
 Call = Mapping[str, object]
@@ -202,6 +205,8 @@ class Reload:
             agent.registrar.leaving(old.key for old in settled.drained)
             turn = self._turn
             complete = await agent.host.drain(named)
+            self._check_turn(turn)
+            await asyncio.sleep(LATE_SECONDS)
             self._check_turn(turn)
         if set(settled.declared) != set(agent.registrar.services):
             await self._stand(settled.declared)

@@ -143,6 +143,30 @@ def test_a_port_moves_new_before_old() -> None:
     assert [s.port for s in agent.running.config.services] == [9090]
 
 
+def test_what_is_deregistered_stays_served_for_what_is_on_its_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "LATE_SECONDS", 0.2)
+
+    async def scene(agent: FakeAgent) -> None:
+        await agent.call("reload-declare", file=FILE, text=NEW, left=[])
+        await agent.call("reload-prove")
+        clock = asyncio.get_running_loop().time
+        async with asyncio.TaskGroup() as tasks:
+            drains = tasks.create_task(agent.call("reload-drain"))
+            await until(lambda: bool(agent.drained))
+            since = clock()
+            await drains
+        waited.append(clock() - since)
+        assert agent.said[-1] == ["9090", "8080"]
+        await agent.call("reload-end")
+        await until(lambda: agent.said[-1] == ["9090"])
+
+    waited: list[float] = []
+    _play(scene)
+    assert waited[0] >= 0.15
+
+
 def test_a_port_moves_only_when_other_hosts_were_told_of_the_new_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
