@@ -139,7 +139,9 @@ def _heard(
     services: Sequence[ServiceConfig], sockets: Sequence[Socket], agent: User
 ) -> list[Spoken]:
     calls = [_call(service, _of_port(sockets, service.port)) for service in services]
-    answer = run_as(agent, lambda: {"spoken": asyncio.run(_listen_to_all(calls))})
+    answer = run_as(
+        agent, lambda: {"spoken": asyncio.run(_listen_to_all(calls))}, ends_with_us=True
+    )
     return [
         Spoken(bytes.fromhex(each["first"]), each["tls"], bytes.fromhex(each["answer"]))
         for each in answer["spoken"]  # type: ignore[attr-defined]
@@ -229,7 +231,11 @@ def _postfix(owner: Socket, _: User, source: SeenSource) -> list[AddressRule]:
 
 def _redis(owner: Socket, agent: User, source: SeenSource) -> list[AddressRule]:
     where = findings.dialled_address(owner.address)
-    said = run_as(agent, lambda: {"answer": app_files.ask_redis(where, owner.port).hex()})
+    said = run_as(
+        agent,
+        lambda: {"answer": app_files.ask_redis(where, owner.port).hex()},
+        ends_with_us=True,
+    )
     told = address_rules.redis_answer(bytes.fromhex(str(said["answer"])), source)
     if told is not None:
         return told

@@ -4,8 +4,10 @@
 token file afterwards.
 """
 
+import ctypes
 import json
 import os
+import signal
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,17 +22,23 @@ _FAMILIES: Mapping[str, type[HostmeshError]] = {
 }
 
 Work = Callable[[], Mapping[str, object]]
+_PR_SET_PDEATHSIG = 1
 
 
-def run_as(user: User, work: Work) -> dict[str, object]:
-    """Run `work` as `user` and give its answer (a JSON object). Errors keep family and sentence."""
+def run_as(user: User, work: Work, *, ends_with_us: bool = False) -> dict[str, object]:
+    """Run `work` as `user` and give its answer (a JSON object). Errors keep family and sentence.
+
+    `ends_with_us`: where this process is killed, the work is too, for it only asks. Otherwise it
+    comes to its end, and holds until then what this process has locked.
+    """
     if os.geteuid() == user.uid:
         return dict(work())
     read_end, write_end = os.pipe()
+    parent = os.getpid() if ends_with_us else 0
     pid = os.fork()
     if pid == 0:
         os.close(read_end)
-        _child(user, work, write_end)
+        _child(user, work, write_end, parent)
     os.close(write_end)
     with os.fdopen(read_end, "rb") as pipe:
         said = pipe.read()
@@ -43,11 +51,13 @@ def run_as(user: User, work: Work) -> dict[str, object]:
     return dict(answer["result"])
 
 
-def _child(user: User, work: Work, write_end: int) -> None:
+def _child(user: User, work: Work, write_end: int, parent: int) -> None:
     """Never returns: the child has the parent's stack and must not run on in it."""
     try:
         try:
             become(user)
+            if parent:
+                _end_with(parent)
             answer: dict[str, object] = {"result": dict(work())}
         except HostmeshError as error:
             answer = {"error": str(error), "family": _family(error)}
@@ -57,6 +67,13 @@ def _child(user: User, work: Work, write_end: int) -> None:
         with os.fdopen(write_end, "wb") as pipe:
             pipe.write(json.dumps(answer).encode())
     finally:
+        os._exit(0)
+
+
+def _end_with(parent: int) -> None:
+    """Have the kernel kill us as `parent` ends; after the change of user, which forgets it."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before we had asked
         os._exit(0)
 
 

@@ -1,4 +1,7 @@
 import os
+import select
+import subprocess
+import sys
 from collections.abc import Mapping
 
 import pytest
@@ -53,6 +56,36 @@ def test_an_error_that_nobody_foresaw_is_named() -> None:
         r"\(test_as_user\.py:\d+\)",
     ):
         run_as(NOBODY, fail)
+
+
+_WAITS = """
+import os, sys, time
+from hostmesh_agent.edges.as_user import run_as
+from hostmesh_agent.edges.users import User
+
+def work():
+    print(os.getpid(), flush=True)
+    time.sleep(float(sys.argv[1]))
+    return {}
+
+run_as(User(64001, 64001), work, ends_with_us=True)
+"""
+
+
+def test_what_only_asks_is_killed_with_who_asked_for_it() -> None:
+    with subprocess.Popen([sys.executable, "-c", _WAITS, "60"], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child = os.pidfd_open(int(parent.stdout.readline()))
+        try:
+            parent.kill()
+            assert select.select([child], [], [], 20)[0] == [child]
+        finally:
+            os.close(child)
+
+
+def test_it_is_not_killed_as_long_as_that_lives() -> None:
+    argv = [sys.executable, "-c", _WAITS, "0.2"]
+    assert subprocess.run(argv, stdout=subprocess.DEVNULL, check=False).returncode == 0
 
 
 def test_the_own_user_needs_no_child() -> None:
