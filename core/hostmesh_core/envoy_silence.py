@@ -50,6 +50,10 @@ class Silence:
         busy = min(max(0.0, (worked or 0.0) - (self.worked or 0.0)), step) if known else 0.0
         return Silence(self.seconds + step - busy, self.whole + step, now, worked)
 
+    def ended(self) -> "Silence":
+        """Begin anew: what this look found was a good answer."""
+        return Silence(worked=self.worked)
+
     def patience(self, now: float) -> float:
         """Give how long a question asked now may wait, so that the verdict comes in its time."""
         left = SILENT_SECONDS - self.goes_on(now, now).seconds

@@ -11,19 +11,11 @@ from hostmesh_core.host_layout import HostLayout
 from hostmesh_ctl.demo.hosts import Host, Lab, program
 from hostmesh_ctl.demo.mesh import APP_UID, Agent, wait_for
 from hostmesh_testing import host_snapshot
-from hostmesh_testing.lab_mesh import LabMesh, agent_yaml, call, start_app
+from hostmesh_testing.lab_mesh import LabMesh, agent_yaml, call, start_app, start_module
 
 LAYOUT = HostLayout()
 TOKEN_FILE = "/root/join.token"
 USERS = ["--agent-user", "1500", "--envoy-user", "1337"]
-GREETS = """
-import socket
-server = socket.create_server(("0.0.0.0", 2525))
-while True:
-    connection, _ = server.accept()
-    connection.sendall(b"220 mail ESMTP\\r\\n")
-    connection.close()
-"""
 WEB = "{name: web, port: 8080, protocol: http}"
 
 
@@ -117,8 +109,7 @@ def test_a_finding_stops_before_anything_and_its_cure_joins(joining: Joining) ->
 
 def test_an_accepted_finding_joins_and_is_printed(joining: Joining) -> None:
     host = joining.host("mail", "{name: mail, port: 2525, protocol: tcp}")
-    host.spawn("app", ["python3", "-c", GREETS], uid=APP_UID)
-    wait_for("the app", lambda: ":2525" in host.run(["ss", "-Hltn"]).stdout)
+    start_module(host, "app", ["hostmesh_testing.lab_apps.greeter", "2525"])
     stopped = join(host, "--watch", "0")
     assert stopped.returncode == 2
     assert "--accept speaks-first:mail" in stopped.stderr

@@ -10,17 +10,9 @@ from hostmesh_core.host_layout import HostLayout
 from hostmesh_ctl.demo.hosts import Host, Lab, program
 from hostmesh_ctl.demo.mesh import APP_UID, wait_for
 from hostmesh_testing import host_snapshot
-from hostmesh_testing.lab_mesh import agent_yaml, start_app
+from hostmesh_testing.lab_mesh import agent_yaml, start_app, start_module
 
 LAYOUT = HostLayout()
-GREETS = """
-import socket
-server = socket.create_server(("0.0.0.0", 2525))
-while True:
-    connection, _ = server.accept()
-    connection.sendall(b"220 mail ESMTP\\r\\n")
-    connection.close()
-"""
 SERVES_TLS = """
 import http.server, ssl, sys
 server = http.server.ThreadingHTTPServer(("0.0.0.0", 8443), http.server.SimpleHTTPRequestHandler)
@@ -94,7 +86,7 @@ def start_all(host: Host) -> None:
         ]
     )
     host.spawn("tls", [sys.executable, "-c", SERVES_TLS])
-    host.spawn("mail", [sys.executable, "-c", GREETS], uid=APP_UID)
+    start_module(host, "mail", ["hostmesh_testing.lab_apps.greeter", "2525"])
     host.write("/run/nginx.conf", NGINX)
     host.write("/run/nginx.d/site.conf", NGINX_SITE)
     host.spawn("nginx", ["nginx", "-c", "/run/nginx.conf"])

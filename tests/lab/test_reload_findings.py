@@ -1,20 +1,10 @@
 """`reload` looks at the apps of what is new, as `join` does, before it touches anything."""
 
 import json
-import sys
 
 from hostmesh_ctl.demo.hosts import Lab, program
-from hostmesh_ctl.demo.mesh import APP_UID, wait_for
-from hostmesh_testing.lab_mesh import LabMesh, agent_yaml, start_app
+from hostmesh_testing.lab_mesh import LabMesh, agent_yaml, start_app, start_module
 
-GREETS = """
-import socket
-server = socket.create_server(("0.0.0.0", 2525))
-while True:
-    connection, _ = server.accept()
-    connection.sendall(b"220 mail ESMTP\\r\\n")
-    connection.close()
-"""
 WEB = "{name: web, port: 8080, protocol: http}"
 MAIL = "{name: mail, port: 2525}"
 FILE = "/etc/hostmesh/agent.yaml"
@@ -25,8 +15,7 @@ def test_a_reload_stops_at_what_callers_of_a_new_service_would_notice(lab: Lab) 
     mesh = LabMesh(lab)
     host = mesh.host("server")
     start_app(host, "http", "web", 8080)
-    host.spawn("mail", [sys.executable, "-c", GREETS], uid=APP_UID)
-    wait_for("the app", lambda: ":2525 " in host.run(["ss", "-Hltn"]).stdout)
+    start_module(host, "mail", ["hostmesh_testing.lab_apps.greeter", "2525"])
     mesh.join(host, [WEB], token=TOKEN)
     mesh.wait_meshed("web", 1)
     capture = host.path("/var/lib/hostmesh/default/capture.json")

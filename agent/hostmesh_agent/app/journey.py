@@ -103,10 +103,8 @@ def _read(order: Order, token_text: str | None, say: Say) -> _Host:
     runner_file.settings(config, order.layout, agent=agent)  # an Envoy is there that will do
     say("looking at the apps of this host")
     found = looking.look(config, agent, order.layout)
-    stops = accepting.stopping(found, accepted)
-    if stops:
-        unchanged = "nothing was changed and the token is unused"
-        raise BadInput(accepting.refusal(stops, command="join", unchanged=unchanged))
+    unchanged = "nothing was changed and the token is unused"
+    accepting.check(found, accepted, command="join", unchanged=unchanged)
     return _Host(config, order.layout, agent, envoy, found, waiting)
 
 

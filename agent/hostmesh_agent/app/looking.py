@@ -30,7 +30,6 @@ from hostmesh_agent.logic import accepting, address_rules, findings, redirect
 from hostmesh_agent.logic.address_rules import AddressRule
 from hostmesh_agent.logic.findings import Finding, Heard, Listener, Observed, Severity
 from hostmesh_agent.logic.seen_source import SeenSource, seen_source
-from hostmesh_core.errors import BadInput
 from hostmesh_core.host_layout import HostLayout
 from hostmesh_core.model import Protocol
 
@@ -85,9 +84,7 @@ def look_at_changed(
     if not changed:
         return []
     found = look(replace(new, services=changed), users.ordinary() or agent, layout)
-    if stopping := accepting.stopping(found, accepted):
-        unchanged = "nothing was changed"
-        raise BadInput(accepting.refusal(stopping, command="reload", unchanged=unchanged))
+    accepting.check(found, accepted, command="reload", unchanged="nothing was changed")
     return found
 
 

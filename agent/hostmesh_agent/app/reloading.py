@@ -6,7 +6,7 @@ a chain for it, and let go when every peer has applied that nobody is sent there
 point and run again, it ends in the new configuration.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,31 +134,29 @@ class _Work:
         self._layout = layout
         self._file = file
         self._progress = progress
-        self._found: tuple[Finding, ...] = ()
 
-    def look(self, new: Running, accept: Sequence[str]) -> None:
+    def look(self, new: Running, accept: Sequence[str]) -> list[Finding]:
         """Look at the apps of what is new, as a join does. Raises BadInput."""
         runs = self._step("running")
         old = running_of(self._layout, str(runs["file"]), str(runs["text"]), frozenset(new.left))
         # Its socket is the agent's own: the apps are called as who will call them.
         owner = Path(self._layout.control_socket).stat()
         agent = User(owner.st_uid, owner.st_gid)
-        found = looking.look_at_changed(old.config, new.config, self._layout, accept, agent)
-        self._found = tuple(found)
+        return looking.look_at_changed(old.config, new.config, self._layout, accept, agent)
 
     def run(
         self,
         text: str,
         left: frozenset[str],
         *,
-        look: Callable[[Running], None] = lambda _: None,
+        look: Callable[[Running], Iterable[Finding]] = lambda _: (),
     ) -> Reloaded:
         """Go through the steps. Raises BadInput with nothing changed."""
         target = running_of(self._layout, self._file, text, left)
         rules = Rules(self._layout, target)
         new = {"file": self._file, "text": text, "left": sorted(target.left)}
         self._step("reload-check", **new)
-        look(target)
+        found = tuple(look(target))
         # First of all changes: killed after this, what leaves stays out.
         self._remember(target)
         declared = self._step("reload-declare", **new)
@@ -175,7 +173,7 @@ class _Work:
             kept=_texts(drained.get("kept")),
             complete=drained.get("complete") is True,
             left=target.left,
-            found=self._found,
+            found=found,
         )
 
     def _remember(self, target: Running) -> None:

@@ -4,14 +4,13 @@
 token file afterwards.
 """
 
-import ctypes
 import json
 import os
-import signal
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from hostmesh_agent.edges.death import die_with
 from hostmesh_agent.edges.users import User, become
 from hostmesh_core.errors import BadInput, HostmeshError, Refused, Unreachable
 
@@ -22,7 +21,6 @@ _FAMILIES: Mapping[str, type[HostmeshError]] = {
 }
 
 Work = Callable[[], Mapping[str, object]]
-_PR_SET_PDEATHSIG = 1
 
 
 def run_as(user: User, work: Work, *, ends_with_us: bool = False) -> dict[str, object]:
@@ -57,7 +55,7 @@ def _child(user: User, work: Work, write_end: int, parent: int) -> None:
         try:
             become(user)
             if parent:
-                _end_with(parent)
+                die_with(parent)
             answer: dict[str, object] = {"result": dict(work())}
         except HostmeshError as error:
             answer = {"error": str(error), "family": _family(error)}
@@ -67,13 +65,6 @@ def _child(user: User, work: Work, write_end: int, parent: int) -> None:
         with os.fdopen(write_end, "wb") as pipe:
             pipe.write(json.dumps(answer).encode())
     finally:
-        os._exit(0)
-
-
-def _end_with(parent: int) -> None:
-    """Have the kernel kill us as `parent` ends; after the change of user, which forgets it."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before we had asked
         os._exit(0)
 
 

@@ -48,8 +48,13 @@ def lines(finding: Finding) -> tuple[str, str]:
     return f"{finding.severity} {finding.name}: {finding.text}", f"cure: {finding.cure}"
 
 
-def refusal(stops: Sequence[Finding], *, command: str, unchanged: str) -> str:
-    """Give the sentence with which a command stops; `unchanged` says what it has left as it was."""
+def check(findings: Iterable[Finding], accepted: Accepted, *, command: str, unchanged: str) -> None:
+    """Raise BadInput at what stops a command; `unchanged` says what it has left as it was."""
+    if stops := stopping(findings, accepted):
+        raise BadInput(_refusal(stops, command, unchanged))
+
+
+def _refusal(stops: Sequence[Finding], command: str, unchanged: str) -> str:
     told = "\n".join(f"  {line}" for each in stops for line in lines(each))
     names = " ".join(f"--accept {each.name}" for each in stops)
     return (

@@ -94,10 +94,10 @@ class EnvoyWatch:
             self.question, self.asked = Question(port), now
         said = self.question.look(self.held, LOOK_SECONDS)
         worked = self.held.worker_time.seconds() if self.held is not None else None
+        self.silence = self.silence.goes_on(self.asked, now, worked)
         if said:
-            self.serving, self.silence = True, Silence(worked=worked)
+            self.serving, self.silence = True, self.silence.ended()
         else:
-            self.silence = self.silence.goes_on(self.asked, now, worked)
             ended = self.held is None or not self.held.alive
             self.serving = self.serving and not self.silence.is_failure and not ended
         if said is None and now - self.asked < ANSWER_SECONDS:

@@ -1,6 +1,5 @@
 """Envoy as a child process: spawned, signalled, reaped. Two at most, consecutive epochs."""
 
-import ctypes
 import os
 import signal
 import stat
@@ -9,16 +8,14 @@ import sys
 from collections import deque
 from dataclasses import dataclass
 
+from hostmesh_agent.edges.death import die_with
 from hostmesh_agent.runner import orders
 from hostmesh_core.errors import Refused
 from hostmesh_core.runner_file import RunnerSettings
 
-PR_SET_PDEATHSIG = 1
 MAX_KEPT_EXITS = 64
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/"}
 """All that Envoy gets: no proxy settings, no secrets of whoever started the runner."""
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +66,7 @@ class Children:
                 stdout=sys.stderr.fileno(),
                 stderr=sys.stderr.fileno(),
                 start_new_session=True,  # a terminal's Ctrl-C is for the runner, not for Envoy
-                preexec_fn=lambda: _die_with(parent),  # there is one thread only
+                preexec_fn=lambda: die_with(parent),  # there is one thread only
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise Refused(f"cannot start {self._settings.binary}: {error}") from error
@@ -134,10 +131,3 @@ def _started(pid: int) -> int:
     """Give a process's start time; it is our child, so it is there until it is reaped."""
     with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
         return int(file.read().rpartition(")")[2].split()[19])
-
-
-def _die_with(parent: int) -> None:
-    """Runs in the child before exec: it ends when the runner does, however that happens."""
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it ended in between
-        os._exit(1)

@@ -41,8 +41,12 @@ def test_what_cannot_be_accepted(text: str, words: str) -> None:
 
 
 def test_the_refusal_names_cures_and_the_way_on() -> None:
-    stops = [stop(Code.SPEAKS_FIRST)]
-    said = accepting.refusal(stops, command="reload", unchanged="nothing was changed")
+    found = [stop(Code.SPEAKS_FIRST)]
+    words = {"command": "reload", "unchanged": "nothing was changed"}
+    accepting.check(found, Accepted(frozenset({"speaks-first"})), **words)
+    with pytest.raises(BadInput) as refused:
+        accepting.check(found, Accepted(), **words)
+    said = str(refused.value)
     assert said.startswith("cannot reload without breaking callers; nothing was changed:")
     assert "cure: do this" in said
     assert said.endswith("--accept speaks-first:web")
